@@ -1,0 +1,176 @@
+# Build, test and measure.
+#
+#   make                          build/release/{liblitefs.so,litefs}
+#   make demo                     a primary and a replica at work on real data, in under a minute
+#   make test                     everything: lint, unit tests, probes, end-to-end tests
+#   make unit T='Ltx*.*'          the unit tests, or some of them
+#   make unit SAN=address,undefined    the same under sanitizers (or SAN=thread)
+#   make lint                     layers, symbols, style, headers that stand alone, formatting
+#   make fuzz | bench | tidy | format | deps | clean
+#   make install PREFIX=/usr/local DESTDIR=
+#
+# One Makefile sees the whole dependency graph; nothing recurses.  Each variant has a tree of its
+# own, build/<mode>[-<sanitizers>]/, so switching rebuilds nothing.
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+.PHONY: all test unit system lint bench fuzz tidy format install deps demo clean help FORCE
+all:
+
+# ---- Variant ------------------------------------------------------------------------------------
+ifeq ($(origin CXX),default)
+CXX := g++
+endif
+ifeq ($(origin CC),default)
+CC := cc
+endif
+MODE    ?= release
+SAN     ?=
+V       ?= 0
+PREFIX  ?= /usr/local
+comma   := ,
+VARIANT := $(MODE)$(addprefix -,$(subst $(comma),-,$(SAN)))
+B       := build/$(VARIANT)
+Q       := $(if $(filter 0,$(V)),@)
+say      = $(if $(filter 0,$(V)),@printf '%-5s %s\n' '$1' '$@')
+
+# ---- Flags --------------------------------------------------------------------------------------
+OPT_release := -O2 -g
+OPT_debug   := -Og -g
+WARN        := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wvla -Werror
+BASE        := -std=c++20 -I. -pthread $(WARN) $(OPT_$(MODE))
+HOST        := $(BASE) -DSPDLOG_SHARED_LIB -DSPDLOG_COMPILED_LIB -DSPDLOG_FMT_EXTERNAL \
+               $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+ABSL        := absl_status absl_statusor absl_strings absl_flat_hash_map absl_flat_hash_set
+LDLIBS       = -lzmq -lsqlite3 -lxxhash -llz4 -lyaml-cpp -lspdlog -lfmt \
+               $(shell pkg-config --libs $(ABSL))
+
+# The shim runs inside other people's processes: it exports only its hooks, needs only libc, and
+# never allocates.  $(CC) links it, so that a use of the C++ runtime is an undefined symbol at link
+# time and not a dependency at run time.  It keeps its unwind tables: pthread_cancel unwinds the
+# host's frames through ours.
+SHIM        := $(BASE) -fPIC -fno-exceptions -fno-rtti -fvisibility=hidden -fno-threadsafe-statics \
+               -ftls-model=initial-exec -fasynchronous-unwind-tables -U_FORTIFY_SOURCE \
+               $(if $(filter debug,$(MODE)),-fsanitize=undefined -fsanitize-undefined-trap-on-error)
+SHIM_LINK    = -shared -pthread -Wl,-z,defs -Wl,-z,now -Wl,--version-script=$(B)/shim/exports.map
+
+# ---- Sources ------------------------------------------------------------------------------------
+dirs       := common ipc ltx preload daemon $(patsubst %/,%,$(wildcard daemon/*/))
+srcs       := $(foreach d,$(dirs),$(wildcard $d/*.cc))
+hdrs       := $(foreach d,$(dirs),$(wildcard $d/*.h))
+shim_srcs  := $(wildcard preload/*.cc) common/msgpack.cc ipc/codec.cc
+# Not in the library that tests link: the program's main() and the exported hooks.
+lib_srcs   := $(filter-out daemon/main.cc preload/hooks.cc preload/load.cc,$(srcs))
+test_srcs  := $(wildcard tests/*/*_test.cc tests/support/*.cc)
+
+lib_objs   := $(lib_srcs:%.cc=$(B)/%.o)
+shim_objs  := $(shim_srcs:%.cc=$(B)/shim/%.o)
+suites     := $(sort $(foreach t,$(wildcard tests/*/*_test.cc),$(word 2,$(subst /, ,$t))))
+test_bins  := $(suites:%=$(B)/tests/%_test)
+fuzz_bins  := $(patsubst tests/%.cc,$(B)/%,$(wildcard tests/fuzz/*_fuzz.cc))
+bench_bins := $(patsubst %.cc,$(B)/%,$(wildcard bench/*_bench.cc))
+
+lib        := $(B)/liblitefs-host.a
+shim       := $(B)/liblitefs.so
+program    := $(B)/litefs
+all: $(shim) $(program)
+
+# ---- Compile ------------------------------------------------------------------------------------
+# $(B)/flags is rewritten only when the flags change; every object depends on it.
+flags := $(CXX) $(HOST) $(CXXFLAGS) | $(SHIM)
+$(B)/flags: FORCE
+	@mkdir -p $(@D); echo '$(flags)' | cmp -s - $@ || echo '$(flags)' > $@
+
+$(B)/ltx/crc64_clmul.o $(B)/shim/ltx/crc64_clmul.o: ARCH := -mpclmul -msse4.1
+
+$(B)/%.o: %.cc $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,CXX)
+	$(Q)$(CXX) $(HOST) $(ARCH) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/shim/%.o: %.cc $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,SHIM)
+	$(Q)$(CXX) $(SHIM) $(ARCH) -MMD -MP -c -o $@ $<
+
+# ---- Link ---------------------------------------------------------------------------------------
+$(lib): $(lib_objs)
+	$(call say,AR)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(program): $(B)/daemon/main.o $(lib)
+	$(call say,LINK)
+	$(Q)$(CXX) $(HOST) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(B)/shim/exports.map: preload/hooks.def Makefile
+	@mkdir -p $(@D)
+	$(Q){ echo '{ global:'; sed -n 's/^HOOK([^,]*, *\([a-z_0-9]*\),.*/  \1;/p' $<; \
+	  echo 'local: *; };'; } > $@
+
+$(shim): $(shim_objs) $(B)/shim/exports.map
+	$(call say,LINK)
+	$(Q)$(CC) $(SHIM_LINK) -o $@ $(shim_objs)
+
+define suite_rule
+$(B)/tests/$1_test: $(patsubst %.cc,$(B)/%.o,$(wildcard tests/$1/*_test.cc tests/support/*.cc)) $(lib)
+endef
+$(foreach s,$(suites),$(eval $(call suite_rule,$s)))
+$(test_bins):
+	$(call say,LINK)
+	$(Q)$(CXX) $(HOST) $(LDFLAGS) -o $@ $^ -lgmock -lgtest_main -lgtest $(LDLIBS)
+
+$(bench_bins): $(B)/bench/%: $(B)/bench/%.o $(lib)
+	$(call say,LINK)
+	$(Q)$(CXX) $(HOST) $(LDFLAGS) -o $@ $^ -lbenchmark_main -lbenchmark $(LDLIBS)
+
+$(fuzz_bins): $(B)/fuzz/%: tests/fuzz/%.cc $(lib_srcs) $(hdrs)
+	@mkdir -p $(@D)
+	$(call say,FUZZ)
+	$(Q)tests/fuzz/build.sh '$@' '$<'
+
+-include local.mk
+
+# ---- Check --------------------------------------------------------------------------------------
+T ?= *
+unit: all $(test_bins)
+	@for t in $(test_bins); do $$t --gtest_brief=1 --gtest_filter='$(T)' || exit 1; done
+
+lint: $(shim) $(hdrs:%=$(B)/%.ok)
+	@for check in tests/check_*.sh; do $$check $(shim) || exit 1; done
+
+$(B)/%.h.ok: %.h $(B)/flags
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(HOST) -MMD -MP -MT $@ -MF $@.d -fsyntax-only -x c++ -include $< /dev/null && touch $@
+
+system: all
+	@tests/system/run.sh $(B)
+
+test: deps
+	@tests/run_all.sh
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@tests/system/demo.sh $(B)
+
+deps:
+	@.ci/install-deps
+
+bench: $(bench_bins)
+	@for b in $^; do $$b || exit 1; done
+fuzz: $(fuzz_bins)
+tidy:
+	printf '%s\n' $(srcs) | xargs -P "$$(nproc)" -n 4 sh -c 'clang-tidy --quiet "$$@" -- $(HOST)' sh
+format:
+	clang-format -i $(srcs) $(hdrs) $(test_srcs) $(wildcard tests/*/*.h tests/fuzz/*.cc bench/*.cc)
+
+install: all
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(program)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib $(shim)
+help:
+	@sed -n '3,/^$$/s/^# \?//p' Makefile
+clean:
+	rm -rf build
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
