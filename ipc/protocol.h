@@ -1,0 +1,107 @@
+// The whole contract between the shim in an application's process and the daemon: where they meet,
+// the messages (docs/IPC.md draws them), the shared status page, and every limit.  Bump
+// kProtocolVersion with any change.  Shim-safe.
+//
+// One session is one process and one database: the shim connects when the process first takes a
+// write lock (or writes a WAL) on that database, and disconnects when the last descriptor on it is
+// closed.  So a message never says which database it means.
+
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace litefs::ipc {
+
+inline constexpr uint32_t kProtocolVersion = 1;
+
+// A directory that a daemon manages holds this directory; the socket lies in it.
+inline constexpr char kControlDirectory[] = ".litefs";
+inline constexpr char kSocketName[] = "socket";  // AF_UNIX, SOCK_SEQPACKET
+inline constexpr char kStatusName[] = "status";  // the file behind StatusPage and BellPage
+
+// A larger message is a protocol error.  (The default socket buffer takes 212,960 bytes.)
+inline constexpr size_t kMaxMessageBytes = 64 << 10;
+// Fields of one message: type and a few numbers; ranges travel as one byte string.
+inline constexpr size_t kMaxMessageFields = 16;
+inline constexpr size_t kMaxDatabaseNameBytes = 200;
+
+// The first field of every message.  Never change the number of a released type.
+enum class MessageType : uint32_t {
+  // Shim to daemon.  [R] is answered; all others are one-way.
+  kHello = 1,    // [R] the session's first message
+  kDirty = 2,    // ranges written; sent when the shim's own list of them is full
+  kPrepare = 3,  // the app is syncing the database: read these ranges now, and sync what you make
+  kCommit = 4,   // [R] the app is at its commit point: answer when the transaction is prepared
+  kDone = 5,     // the commit point's call has returned
+  kBell = 6,     // a WAL commit; only sent while the daemon sleeps
+  kDrain = 7,    // [R] WAL frames are about to vanish: answer when all committed ones are captured
+  // Command line to daemon.
+  kControl = 20,  // [R] a request in JSON
+  // Daemon to the others.
+  kWelcome = 101,
+  kReply = 102,
+  kControlReply = 103,
+};
+
+// kHello: version, pid, database file name, st_dev, st_ino, program name
+// kWelcome: version, errno, role, bell slot, message; carries the status file's descriptor
+//           (SCM_RIGHTS) when errno is 0.
+// kDirty: ranges
+// kPrepare: flags, ranges
+// kCommit: request id, flags, ranges
+// kDone: errno of the call (0: the transaction is committed)
+// kBell: -
+// kDrain: request id, reason
+// kReply: request id, errno
+// kControl: request id, JSON        kControlReply: request id, errno, JSON (may carry a descriptor)
+//
+// "ranges" is one byte string of DirtyRange structs, host byte order.
+struct DirtyRange {
+  uint64_t offset = 0;  // bytes into the database file
+  uint64_t length = 0;  // bytes
+};
+static_assert(sizeof(DirtyRange) == 16);
+
+// Flags of kPrepare and kCommit.
+inline constexpr uint64_t kFlagSynced = 1;   // the app syncs the database: sync the LTX file too
+inline constexpr uint64_t kFlagUnknown = 2;  // ranges were lost (daemon restart): compare all pages
+inline constexpr uint64_t kFlagRecheck = 4;  // no commit is claimed (lock release, MEMORY, OFF)
+
+enum class DrainReason : uint32_t { kRestart = 1, kTruncate = 2, kUnlink = 3, kSync = 4 };
+
+enum class Role : uint32_t { kPrimary = 1, kReplica = 2 };
+
+// The first page of the status file: written by the daemon, mapped read-only by the shim.
+struct StatusPage {
+  uint32_t magic;    // kStatusMagic
+  uint32_t version;  // kProtocolVersion
+  std::atomic<uint32_t> role;
+  std::atomic<uint32_t> write_timeout_ms;  // how long a write waits for an absent daemon
+  std::atomic<uint64_t> epoch;
+  // CLOCK_BOOTTIME, nanoseconds: past it no write lock is granted and no commit passes.
+  std::atomic<uint64_t> lease_deadline_ns;
+  std::atomic<uint64_t> generation;  // grows with each start of the daemon
+};
+inline constexpr uint32_t kStatusMagic = 0x4c465331;
+inline constexpr size_t kStatusPageBytes = 4096;
+inline constexpr uint64_t kNoDeadline = ~uint64_t{0};
+
+// The rest of the status file: written by both sides.  Nothing here is trusted: a wrong value
+// costs a late or a needless wake-up, no more.
+//
+// The shim, after a WAL commit:   ++bells[slot]; fence; if (sleeping) send kBell.
+// The daemon, before it sleeps:   sleeping = 1; fence; look at every bell once more.
+// So one of the two always sees the other.
+inline constexpr uint32_t kBellCount = 8192;
+struct BellPage {
+  std::atomic<uint32_t> sleeping;
+  uint32_t reserved[15];
+  std::atomic<uint32_t> bells[kBellCount];  // by bell slot, modulo
+};
+inline constexpr size_t kStatusFileBytes = kStatusPageBytes + ((sizeof(BellPage) + 4095) & ~4095UL);
+static_assert(sizeof(StatusPage) <= kStatusPageBytes);
+static_assert(std::atomic<uint64_t>::is_always_lock_free);
+
+}  // namespace litefs::ipc
