@@ -28,7 +28,11 @@ absl::StatusOr<std::unique_ptr<PageChecksums>> PageChecksums::Open(const std::st
   const bool usable =
       header.magic == kMagic &&
       sizeof(Header) + uint64_t{header.size_pages} * sizeof(uint64_t) <= table->mapped_bytes_;
-  if (!usable) header = Header{.magic = kMagic, .database = ltx::kEmptyDatabaseChecksum};
+  if (!usable) {
+    header = Header{};
+    header.magic = kMagic;
+    header.database = ltx::kEmptyDatabaseChecksum;
+  }
   return table;
 }
 

@@ -52,7 +52,7 @@ absl::Status PrimaryDatabase::Recover() {
     if (chain_->position().txid == 0) return absl::OkStatus();
     return absl::NotFoundError("the database file is gone; its chain is kept");
   }
-  RETURN_IF_ERROR(wal_->Resume());
+  RETURN_IF_ERROR(wal_->Resume(/*to_end=*/false));
   return ResolveSuspects();
 }
 
@@ -95,11 +95,13 @@ void PrimaryDatabase::SessionStarted(SessionId session) {
 void PrimaryDatabase::AddDirty(SessionId session, uint64_t offset, uint64_t length) {
   MutexLock lock(mu_);
   sessions_[session].Add(offset, length);
+  prepared_for_.reset();
 }
 
 void PrimaryDatabase::AddEverything(SessionId session) {
   MutexLock lock(mu_);
   sessions_[session].AddEverything();
+  prepared_for_.reset();
 }
 
 // What a commit of this session has to compare.  Whoever commits holds the database exclusively,
@@ -133,27 +135,41 @@ absl::Status PrimaryDatabase::PublishPrepared() {
   if (!chain_->prepared()) return absl::OkStatus();
   RETURN_IF_ERROR(chain_->Publish());
   NoteChanges(chain_->prepared_changes());
-  if (const absl::StatusOr<int64_t> mtime = file_.ModifiedNs(); mtime.ok()) {
-    captured_mtime_ns_ = *mtime;
-  }
   const absl::StatusOr<LtxFileRef> last = chain_->log().Last();
   CHECK(last.ok());
   if (options_.on_commit) options_.on_commit(name(), last->min_txid, last->max_txid);
   return absl::OkStatus();
 }
 
+void PrimaryDatabase::NoteCaptured() {
+  if (const absl::StatusOr<int64_t> mtime = file_.ModifiedNs(); mtime.ok()) {
+    captured_mtime_ns_ = *mtime;
+  }
+}
+
+void PrimaryDatabase::Suspect(SessionId session) {
+  suspects_.Merge(sessions_[session]);
+  sessions_[session].Clear();
+  prepared_for_.reset();
+}
+
 void PrimaryDatabase::Prepare(SessionId session, bool sync) {
   MutexLock lock(mu_);
-  if (pending_.has_value() && *pending_ != session) return;  // Commit will do it all
+  if (pending_.has_value()) return;  // Commit will do it all
   const absl::StatusOr<bool> changed = PrepareRanges(Claimed(session), sync);
-  if (!changed.ok()) chain_->Discard();
+  prepared_for_.reset();
+  if (changed.ok()) {
+    prepared_for_ = session;
+  } else {
+    chain_->Discard();
+  }
 }
 
 absl::Status PrimaryDatabase::Commit(SessionId session, bool sync, bool recheck) {
   MutexLock lock(mu_);
   if (pending_.has_value() && *pending_ != session) {
     // Its Done was looked for and is not there: its process must be gone, or SQLite's lock broken.
-    suspects_.Merge(sessions_[*pending_]);
+    Suspect(*pending_);
     pending_.reset();
     chain_->Discard();
   }
@@ -161,24 +177,24 @@ absl::Status PrimaryDatabase::Commit(SessionId session, bool sync, bool recheck)
     // An app in trouble lets go of its lock with a hot journal behind it: nothing is committed.
     ASSIGN_OR_RETURN(const bool hot, sqlite::JournalHasContent(options_.path));
     if (hot) {
-      suspects_.Merge(sessions_[session]);
-      sessions_[session].Clear();
+      Suspect(session);
       return absl::OkStatus();
     }
   }
-  const absl::StatusOr<bool> changed = PrepareRanges(Claimed(session), sync);
-  if (!changed.ok()) {
-    SetError(changed.status());
-    if (recheck) {  // nobody can be told: keep at it
-      suspects_.Merge(sessions_[session]);
-      sessions_[session].Clear();
+  if (prepared_for_ != session) {  // nothing was written since Prepare: it is as prepared
+    const absl::StatusOr<bool> changed = PrepareRanges(Claimed(session), sync);
+    if (!changed.ok()) {
+      SetError(changed.status());
+      if (recheck) Suspect(session);  // nobody can be told: keep at it
+      return changed.status();
     }
-    return changed.status();
   }
+  prepared_for_.reset();
   if (recheck) {
     RETURN_IF_ERROR(PublishPrepared());
     sessions_[session].Clear();
     suspects_.Clear();
+    NoteCaptured();
     SetError(absl::OkStatus());
     return absl::OkStatus();
   }
@@ -198,11 +214,12 @@ void PrimaryDatabase::Done(SessionId session, int error) {
   }
   if (status.ok()) {
     suspects_.Clear();
+    sessions_[session].Clear();
+    NoteCaptured();
   } else {
     chain_->Discard();
-    suspects_.Merge(sessions_[session]);
+    Suspect(session);
   }
-  sessions_[session].Clear();
   SetError(error == 0 ? status : absl::OkStatus());
 }
 
@@ -212,7 +229,7 @@ void PrimaryDatabase::SessionEnded(SessionId session) {
     pending_.reset();
     chain_->Discard();
   }
-  suspects_.Merge(sessions_[session]);
+  Suspect(session);
   sessions_.erase(session);
   // Ranges that the process noted and never sent died with it.
   const absl::StatusOr<bool> present = RefreshFile();
@@ -227,7 +244,8 @@ std::optional<SessionId> PrimaryDatabase::pending_session() {
 }
 
 absl::Status PrimaryDatabase::CaptureWalLocked() {
-  if (chain_->prepared() && pending_.has_value()) return absl::OkStatus();
+  if (pending_.has_value()) return absl::OkStatus();  // a prepared transaction awaits its outcome
+  prepared_for_.reset();
   if (!chain_->table_valid()) {
     suspects_.AddEverything();
     return absl::OkStatus();
@@ -284,11 +302,10 @@ absl::Status PrimaryDatabase::ResolveSuspects() {
   if (!present) return absl::OkStatus();
   ASSIGN_OR_RETURN(const bool hot, sqlite::HasHotJournal(options_.path));
   if (hot) RETURN_IF_ERROR(sqlite::Settle(options_.path));
-  ASSIGN_OR_RETURN(sqlite::SharedLock lock, sqlite::SharedLock::TryAcquire(file_.fd()));
-  if (!lock.held()) return absl::UnavailableError("an app is writing");
+  ASSIGN_OR_RETURN(const sqlite::SharedLock lock, sqlite::SharedLock::Take(file_.fd()));
   // In WAL mode the shared lock keeps nobody from writing, only from leaving the mode.
   const bool everything = suspects_.everything();
-  ASSIGN_OR_RETURN(const bool changed, ReconcileInWal());
+  ASSIGN_OR_RETURN(const bool changed, CompareSuspects());
   suspects_.Clear();
   if (changed) {
     ++reconciled_;
@@ -297,9 +314,7 @@ absl::Status PrimaryDatabase::ResolveSuspects() {
       LogInfo("reconcile", fmt::format("db={} position={}", name(), position));
     }
   }
-  if (const absl::StatusOr<int64_t> mtime = file_.ModifiedNs(); mtime.ok()) {
-    captured_mtime_ns_ = *mtime;
-  }
+  NoteCaptured();
   SetError(absl::OkStatus());
   return absl::OkStatus();
 }
@@ -307,21 +322,15 @@ absl::Status PrimaryDatabase::ResolveSuspects() {
 // Compares under SHARED.  In WAL mode a checkpoint may meanwhile bring pages into the file that
 // were committed after our position; so a difference counts only if nothing was committed since it
 // was seen.  In rollback modes the first round is the last.
-absl::StatusOr<bool> PrimaryDatabase::ReconcileInWal() {
+absl::StatusOr<bool> PrimaryDatabase::CompareSuspects() {
   for (int round = 0; round < kReconcileRounds; ++round) {
-    RETURN_IF_ERROR(CaptureWalLocked());
-    const ltx::Position before = chain_->log().tip();
+    if (!chain_->table_valid()) RETURN_IF_ERROR(wal_->Resume(/*to_end=*/true));
     const absl::StatusOr<bool> changed = PrepareRanges(suspects_, /*sync=*/false);
     if (absl::IsAborted(changed.status())) continue;  // a page changed while it was read
     RETURN_IF_ERROR(changed.status());
     if (!*changed) return false;
-    if (chain_->log().tip() != before || !wal_mode_) {
-      if (wal_mode_) continue;
-    } else {
-      bool newer = false;
-      ASSIGN_OR_RETURN(newer, wal_->HasUncaptured());
-      if (newer) continue;
-    }
+    ASSIGN_OR_RETURN(const bool newer, wal_->HasUncaptured());
+    if (newer) continue;
     RETURN_IF_ERROR(PublishPrepared());
     return true;
   }

@@ -67,7 +67,9 @@ class PrimaryDatabase final : public Database {
   absl::Status CaptureWalLocked() REQUIRES(mu_);
   absl::StatusOr<bool> PrepareRanges(const DirtyRanges& ranges, bool sync) REQUIRES(mu_);
   absl::Status PublishPrepared() REQUIRES(mu_);
-  absl::StatusOr<bool> ReconcileInWal() REQUIRES(mu_);
+  absl::StatusOr<bool> CompareSuspects() REQUIRES(mu_);
+  void NoteCaptured() REQUIRES(mu_);
+  void Suspect(SessionId session) REQUIRES(mu_);
   absl::Status ResolveSuspects() REQUIRES(mu_);
   absl::StatusOr<bool> RefreshFile() REQUIRES(mu_);
   DirtyRanges Claimed(SessionId session) REQUIRES(mu_);
@@ -78,6 +80,8 @@ class PrimaryDatabase final : public Database {
   absl::flat_hash_map<SessionId, DirtyRanges> sessions_ GUARDED_BY(mu_);
   // What may have changed without a known outcome; compared as soon as that can be done.
   DirtyRanges suspects_ GUARDED_BY(mu_);
+  // Whose Prepare is still all there is to prepare, and whose Done is awaited.
+  std::optional<SessionId> prepared_for_ GUARDED_BY(mu_);
   std::optional<SessionId> pending_ GUARDED_BY(mu_);
   bool wal_mode_ GUARDED_BY(mu_) = false;
   bool wal_retry_ GUARDED_BY(mu_) = false;

@@ -222,13 +222,16 @@ absl::StatusOr<uint32_t> WalCapture::LastFrameInChain() const {
 
 // Never captures: the frames of a log that the chain does not know may be older than the chain, and
 // one batch of them would take the database back in time.  The caller compares all pages instead.
-absl::Status WalCapture::Resume() {
+absl::Status WalCapture::Resume(bool to_end) {
   bool ignored = false;
   reset_expected_ = true;
   Forget();
   ASSIGN_OR_RETURN(const bool has_log, OpenLog(&ignored));
   if (!has_log) return absl::OkStatus();
-  ASSIGN_OR_RETURN(uint32_t end, LastFrameInChain());
+  uint32_t end = kNoLimit;
+  if (!to_end) {
+    ASSIGN_OR_RETURN(end, LastFrameInChain());
+  }
   if (end == kNoLimit) {
     ASSIGN_OR_RETURN(end, LastCommittedFrame());
   }

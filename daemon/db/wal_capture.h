@@ -32,9 +32,9 @@ class WalCapture {
   absl::StatusOr<bool> HasUncaptured();
 
   // At start: takes the frames that the chain's last file already covers as captured, so that the
-  // next Poll goes on behind them; or all that are committed, if that file is not from this log.
+  // next Poll goes on behind them; or all that are committed, if that file is not from this log or to_end is set.
   // Either way the caller must compare the whole database once.
-  absl::Status Resume();
+  absl::Status Resume(bool to_end);
 
   // The app's shim has announced that the log is about to be reset, and Poll has captured it.
   void ExpectReset() { reset_expected_ = true; }

@@ -65,14 +65,19 @@ class SpawnAttributes {
 
 }  // namespace
 
-absl::StatusOr<bool> HasHotJournal(const std::string& database_path) {
+absl::StatusOr<bool> JournalHasContent(const std::string& database_path) {
   const std::string journal_path = database_path + std::string(kJournalSuffix);
   absl::StatusOr<UniqueFd> journal = OpenFile(journal_path, O_RDONLY);
   if (absl::IsNotFound(journal.status())) return false;
   RETURN_IF_ERROR(journal.status());
   std::byte first{0};
   ASSIGN_OR_RETURN(const size_t n, ReadAt(journal->get(), {&first, 1}, 0, journal_path));
-  if (n == 0 || first == std::byte{0}) return false;
+  return n != 0 && first != std::byte{0};
+}
+
+absl::StatusOr<bool> HasHotJournal(const std::string& database_path) {
+  ASSIGN_OR_RETURN(const bool content, JournalHasContent(database_path));
+  if (!content) return false;
   absl::StatusOr<UniqueFd> database = OpenFile(database_path, O_RDONLY);
   if (absl::IsNotFound(database.status())) return false;
   RETURN_IF_ERROR(database.status());

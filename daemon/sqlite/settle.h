@@ -14,6 +14,10 @@ namespace litefs::sqlite {
 // argv[1] of the child process; main() passes argv[2] to SettleMain.
 inline constexpr char kSettleCommand[] = "internal-settle";
 
+// Whether database_path has a journal that is neither empty nor zeroed: a transaction is under way,
+// or died.
+absl::StatusOr<bool> JournalHasContent(const std::string& database_path);
+
 // Whether the database has a journal that its next reader would roll back: the journal exists and
 // begins with a byte other than zero, the database is not empty, and nobody holds RESERVED.
 absl::StatusOr<bool> HasHotJournal(const std::string& database_path);
