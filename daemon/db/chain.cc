@@ -43,7 +43,7 @@ absl::StatusOr<std::unique_ptr<Chain>> Chain::Open(Options options, std::string*
   RETURN_IF_ERROR(MakeDirectory(directory + "/ltx"));
   ASSIGN_OR_RETURN(chain->log_, LtxLog::Open(directory + "/ltx", report));
   ASSIGN_OR_RETURN(chain->table_, PageChecksums::Open(directory + "/checksums"));
-  RETURN_IF_ERROR(chain->CatchUpTable(report));
+  if (!chain->options_.replica) RETURN_IF_ERROR(chain->CatchUpTable(report));
   return chain;
 }
 

@@ -36,6 +36,7 @@ class Chain {
     std::string directory;  // of this database, in .litefs/dbs; created if absent
     uint64_t node_id = 0;   // for LTX headers
     const Clock* clock = nullptr;
+    bool replica = false;  // the table follows the database file, not the log: the caller sets it
   };
   // What Prepare is to make of the database's new state.
   struct NewState {

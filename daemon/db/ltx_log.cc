@@ -141,6 +141,22 @@ absl::StatusOr<LtxFileRef> LtxLog::Last() const {
   return files_.back();
 }
 
+std::optional<ltx::Position> LtxLog::FindChecksum(ltx::Checksum checksum) const {
+  MutexLock lock(mu_);
+  for (auto file = files_.rbegin(); file != files_.rend(); ++file) {
+    if (file->post_apply == checksum) return file->end();
+  }
+  if (!files_.empty() && files_.front().pre_apply == checksum) {
+    return ltx::Position{files_.front().min_txid - 1, checksum};
+  }
+  return std::nullopt;
+}
+
+bool LtxLog::BeginsWithSnapshot() const {
+  MutexLock lock(mu_);
+  return !files_.empty() && files_.front().min_txid == 1;
+}
+
 void LtxLog::Prune(int64_t oldest_ms, uint64_t max_bytes, ltx::TxId keep_after) {
   MutexLock lock(mu_);
   while (files_.size() > 1 && files_.front().max_txid <= keep_after &&

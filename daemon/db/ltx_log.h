@@ -8,6 +8,7 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -57,6 +58,11 @@ class LtxLog {
   absl::StatusOr<UniqueFd> OpenForReading(const LtxFileRef& file) const;
   // The last file.  kNotFound if there is none.
   absl::StatusOr<LtxFileRef> Last() const;
+
+  // The newest position of the chain, its beginning included, whose checksum is the given one.
+  std::optional<ltx::Position> FindChecksum(ltx::Checksum checksum) const;
+  // True if the chain begins with a snapshot.
+  bool BeginsWithSnapshot() const;
 
   // Removes the oldest files while they are older than oldest_ms, or all together take more than
   // max_bytes; never the last one, nor one that ends after keep_after.
