@@ -115,9 +115,25 @@ ltx::Position ReplicaDatabase::stored_position() {
 }
 
 absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(int fd, uint64_t size_bytes) {
-  MutexLock lock(receive_mu_);
   ASSIGN_OR_RETURN(ltx::FdSource source, ltx::FdSource::Open(fd, "received file"));
   if (source.size() != size_bytes) return absl::DataLossError("the received file has lost bytes");
+  return Receive(source);
+}
+
+absl::Status ReplicaDatabase::StoreFile(ltx::ByteSource& source, const std::string& path) {
+  ASSIGN_OR_RETURN(const UniqueFd out, litefs::OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC));
+  std::vector<std::byte> buffer(std::min<uint64_t>(kCopyBytes, source.size()));
+  for (uint64_t at = 0; at < source.size(); at += buffer.size()) {
+    const auto part =
+        std::span(buffer).first(std::min<uint64_t>(buffer.size(), source.size() - at));
+    RETURN_IF_ERROR(source.ReadAt(part, at));
+    RETURN_IF_ERROR(WriteAt(out.get(), part, at, path));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(ltx::ByteSource& source) {
+  MutexLock lock(receive_mu_);
   ASSIGN_OR_RETURN(const ltx::FileInfo info, ltx::VerifyFile(source));
   const ltx::Header& header = info.header;
   const ltx::Position tip = chain_->log().tip();
@@ -129,16 +145,7 @@ absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(int fd, uint64_t size_byt
         ltx::FormatPosition(tip)));
   }
   const std::string temporary = chain_->log().TemporaryPath();
-  {
-    ASSIGN_OR_RETURN(const UniqueFd out,
-                     litefs::OpenFile(temporary, O_WRONLY | O_CREAT | O_TRUNC));
-    std::vector<std::byte> buffer(std::min<uint64_t>(kCopyBytes, size_bytes));
-    for (uint64_t at = 0; at < size_bytes; at += buffer.size()) {
-      const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), size_bytes - at));
-      RETURN_IF_ERROR(source.ReadAt(part, at));
-      RETURN_IF_ERROR(WriteAt(out.get(), part, at, temporary));
-    }
-  }
+  RETURN_IF_ERROR(StoreFile(source, temporary));
   if (!follows && tip.txid != 0) {  // (I2) another branch, or one too old to be continued
     RETURN_IF_ERROR(MakeDirectory(options_.control_directory + "/branches"));
     RETURN_IF_ERROR(chain_->log().MoveAway(
@@ -149,7 +156,7 @@ absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(int fd, uint64_t size_byt
                                              .max_txid = header.max_txid,
                                              .pre_apply = header.pre_apply,
                                              .post_apply = info.trailer.post_apply,
-                                             .size_bytes = size_bytes,
+                                             .size_bytes = source.size(),
                                              .timestamp_ms = header.timestamp_ms}));
   if (header.is_snapshot()) needs_snapshot_ = false;
   return chain_->log().tip();

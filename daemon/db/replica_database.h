@@ -32,6 +32,7 @@ class ReplicaDatabase final : public Database {
   // Takes the LTX file behind fd in.  Returns the new stored position.  kFailedPrecondition: it
   // does not follow stored_position(); kDataLoss: it is broken; others: try again later.
   absl::StatusOr<ltx::Position> Receive(int fd, uint64_t size_bytes) EXCLUDES(receive_mu_);
+  absl::StatusOr<ltx::Position> Receive(ltx::ByteSource& source) EXCLUDES(receive_mu_);
 
   // Applies what is stored.  kUnavailable: readers are in the way, call again soon.
   absl::Status ApplyPending() EXCLUDES(mu_);
@@ -46,6 +47,7 @@ class ReplicaDatabase final : public Database {
   explicit ReplicaDatabase(DatabaseOptions options) : Database(std::move(options)) {}
   absl::Status OpenFile() REQUIRES(mu_);
   absl::Status IdentifyContent() REQUIRES(mu_);
+  absl::Status StoreFile(ltx::ByteSource& source, const std::string& path);
   absl::Status KeepDiverged(const std::string& reason) REQUIRES(mu_);
   absl::StatusOr<bool> CollectPending(LtxPageSource* source) REQUIRES(mu_);
   absl::Status ApplyBatch(LtxPageSource& source) REQUIRES(mu_);
