@@ -6,8 +6,8 @@ namespace litefs::ltx {
 namespace {
 
 std::vector<std::byte> Varints(std::initializer_list<int> bytes) {
-  std::vector<std::byte> data;
-  for (const int b : bytes) data.push_back(static_cast<std::byte>(b));
+  std::vector<std::byte> data(bytes.size());
+  std::ranges::transform(bytes, data.begin(), [](int b) { return static_cast<std::byte>(b); });
   return data;
 }
 
