@@ -83,17 +83,15 @@ flags := $(CXX) $(HOST) $(CXXFLAGS) | $(SHIM)
 $(B)/flags: FORCE
 	@mkdir -p $(@D); echo '$(flags)' | cmp -s - $@ || echo '$(flags)' > $@
 
-$(B)/ltx/crc64_clmul.o $(B)/shim/ltx/crc64_clmul.o: ARCH := -mpclmul -msse4.1
-
 $(B)/%.o: %.cc $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CXX)
-	$(Q)$(CXX) $(HOST) $(ARCH) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CXX) $(HOST) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/shim/%.o: %.cc $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,SHIM)
-	$(Q)$(CXX) $(SHIM) $(ARCH) -MMD -MP -c -o $@ $<
+	$(Q)$(CXX) $(SHIM) -MMD -MP -c -o $@ $<
 
 # ---- Link ---------------------------------------------------------------------------------------
 $(lib): $(lib_objs)
