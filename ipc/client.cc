@@ -56,6 +56,7 @@ class PathBuilder {
     return Append(std::string_view(digits + at, sizeof(digits) - at));
   }
   bool ok() const { return ok_; }
+  size_t size() const { return size_; }
 
  private:
   std::span<char> out_;
@@ -94,32 +95,36 @@ void Pause(int64_t nanoseconds) {
   RawSyscall(SYS_ppoll, nullptr, 0, &timeout, nullptr, 0);
 }
 
-// A path too long for sun_path (108 bytes) is reached by way of a descriptor on the directory.
-int ConnectTo(std::string_view directory) {
+// A path too long for sun_path (108 bytes) is reached by way of a descriptor on its directory.
+int ConnectToSocket(std::string_view path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (PathBuilder(address.sun_path)
-          .Append(directory)
-          .Append("/")
-          .Append(kControlDirectory)
-          .Append("/")
-          .Append(kSocketName)
-          .ok()) {
-    return ConnectSocket(address);
-  }
-  char path[4096];
-  if (!PathBuilder(path).Append(directory).Append("/").Append(kControlDirectory).ok())
+  if (PathBuilder(address.sun_path).Append(path).ok()) return ConnectSocket(address);
+  const size_t slash = path.rfind('/');
+  char directory[4096];
+  if (slash == path.npos || !PathBuilder(directory).Append({path.data(), slash}).ok()) {
     return -ENAMETOOLONG;
-  const long dir = RawSyscall(SYS_openat, AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  }
+  const long dir = RawSyscall(SYS_openat, AT_FDCWD, directory, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
   if (dir < 0) return static_cast<int>(dir);
-  PathBuilder(address.sun_path)
-      .Append("/proc/self/fd/")
-      .Append(static_cast<int>(dir))
-      .Append("/")
-      .Append(kSocketName);
-  const int fd = ConnectSocket(address);
+  int result = -ENAMETOOLONG;
+  path.remove_prefix(slash);
+  if (PathBuilder(address.sun_path)
+          .Append("/proc/self/fd/")
+          .Append(static_cast<int>(dir))
+          .Append(path)
+          .ok()) {
+    result = ConnectSocket(address);
+  }
   RawSyscall(SYS_close, dir);
-  return fd;
+  return result;
+}
+
+int ConnectTo(std::string_view directory) {
+  char path[4096];
+  PathBuilder builder(path);
+  builder.Append(directory).Append("/").Append(kControlDirectory).Append("/").Append(kSocketName);
+  return builder.ok() ? ConnectToSocket({path, builder.size()}) : -ENAMETOOLONG;
 }
 
 int SendMessage(int fd, std::span<const char> message, int64_t deadline) {

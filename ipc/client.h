@@ -15,12 +15,15 @@ namespace litefs::ipc {
 int64_t MonotonicNow();
 uint64_t BootTimeNow();
 
-// Waits for at most the given time, whatever signals arrive... or less, if one does.
+// Waits for the given time, or until a signal has been handled.
 void Pause(int64_t nanoseconds);
 
 // Connects to DIRECTORY/.litefs/socket, without blocking.  Returns a descriptor (CLOEXEC) or
 // -errno.
 int ConnectTo(std::string_view directory);
+
+// The same for the path of a socket.
+int ConnectToSocket(std::string_view path);
 
 // Sends one message; waits for room until the deadline (MonotonicNow's clock).  0 or -errno
 // (-ETIMEDOUT).

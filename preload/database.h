@@ -19,7 +19,7 @@ inline constexpr size_t kMaxDirectoryBytes = 1023;
 
 // The connection behind a session; session_channel.h says what it does.  Guarded by Database::lock.
 struct Session {
-  int fd = 0;  // 0: none (all zeros, so that the table lies in BSS)
+  int fd = 0;                  // 0: none (all zeros, so that the table lies in BSS)
   uint64_t socket_device = 0;  // of fd, to know it again: the app may have closed or replaced it
   uint64_t socket_inode = 0;
   uint32_t bell_slot = 0;
