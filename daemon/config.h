@@ -1,0 +1,84 @@
+// The configuration: YAML with ${ENV} expansion to a checked Config.  Every key, default and limit
+// of it is in config.cc, in one table.  With no file at all, the defaults make a single primary.
+//
+// Every error is one line that names the file, the line, the key and the value:
+//
+//   /etc/litefs.yml:7: retention.age: "5 parsecs" is not a duration such as 30s, 10m, 24h
+//
+// No state; any thread.
+
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/log.h"
+
+namespace litefs {
+
+struct ReplicationConfig {
+  // Where a primary serves replicas; empty: nowhere.  PUB binds this, the pull ROUTER PullEndpoint
+  // of it.
+  std::string listen;
+  // Whom a replica follows (its `listen`); empty on a primary.
+  std::string primary;
+  // Whether the primary pushes (PUB) as well as answering pulls.
+  bool publish = true;
+};
+
+struct RetentionConfig {
+  // An LTX file is pruned when it is older, or when the newer ones of its database together
+  // exceed size_bytes.
+  std::chrono::milliseconds age = std::chrono::hours(1);
+  uint64_t size_bytes = uint64_t{256} << 20;
+};
+
+struct Config {
+  std::string dir;                             // absolute
+  std::vector<std::string> databases = {"*"};  // globs (fnmatch) of file names
+  std::string node_id;                         // empty: made at the first start, and kept
+  std::string cluster_id;                      // empty: likewise; a replica takes the primary's
+  bool primary = true;                         // lease.type static: does this node write?
+  bool insecure = false;                       // may speak to other machines, unauthenticated
+  ReplicationConfig replication;
+  RetentionConfig retention;
+  std::chrono::milliseconds write_timeout = std::chrono::seconds(30);
+  LogLevel log_level = LogLevel::kInfo;
+};
+
+// The pull endpoint that belongs to a `listen` or `primary` endpoint: tcp://HOST:PORT+1, or
+// ipc://PATH.pull.  REQUIRES: endpoint passed the checks of ParseConfig.
+std::string PullEndpoint(const std::string& endpoint);
+
+// Looks a variable up; nullopt if it is not set.
+using Environment = std::function<std::optional<std::string>(const std::string& name)>;
+std::optional<std::string> ProcessEnvironment(const std::string& name);
+
+struct ConfigSource {
+  std::string path;  // --config; empty: not given
+  std::string dir;   // --dir; empty: not given, else it wins over the file's `dir`
+};
+
+// Reads the first of source.path, $LITEFS_CONFIG, DIR/.litefs/config.yml if it exists (DIR is
+// source.dir or "."); with none of them, the defaults.  `dir` is source.dir, else the key `dir`
+// (relative to the file that says so), else ".".
+absl::StatusOr<Config> LoadConfig(const ConfigSource& source,
+                                  const Environment& environment = ProcessEnvironment);
+
+// Parses text; errors call it name.  Config::dir is left as written.
+absl::StatusOr<Config> ParseConfig(const std::string& text, const std::string& name,
+                                   const Environment& environment);
+
+// "90s", "10m", "24h", "7d", "500ms", "0"; nullopt for anything else, and past 100 years.
+std::optional<std::chrono::milliseconds> ParseDuration(std::string_view text);
+
+// "4096B", "64KiB", "256MiB", "10GiB"; nullopt for anything else, and from 2^63 on.
+std::optional<uint64_t> ParseSize(std::string_view text);
+
+}  // namespace litefs

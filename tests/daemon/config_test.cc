@@ -1,0 +1,373 @@
+#include "daemon/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <map>
+
+#include "common/posix_io.h"
+
+namespace litefs {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+using Variables = std::map<std::string, std::string>;
+
+Environment With(Variables variables) {
+  return [variables = std::move(variables)](const std::string& name) -> std::optional<std::string> {
+    const auto found = variables.find(name);
+    return found == variables.end() ? std::nullopt : std::make_optional(found->second);
+  };
+}
+
+absl::StatusOr<Config> Parse(const std::string& text, Variables variables = {}) {
+  return ParseConfig(text, "f.yml", With(std::move(variables)));
+}
+
+// The message of the error that text gives, or "no error".
+std::string ErrorOf(const std::string& text, Variables variables = {}) {
+  const auto config = Parse(text, std::move(variables));
+  return config.ok() ? "no error" : std::string(config.status().message());
+}
+
+TEST(Config, DefaultsMakeASinglePrimary) {
+  for (const char* text : {"", "# nothing\n", "---\n", "retention:\n"}) {
+    const auto config = Parse(text);
+    ASSERT_TRUE(config.ok()) << config.status();
+    EXPECT_THAT(config->databases, ElementsAre("*"));
+    EXPECT_TRUE(config->primary);
+    EXPECT_FALSE(config->insecure);
+    EXPECT_EQ(config->node_id, "");
+    EXPECT_EQ(config->replication.listen, "");
+    EXPECT_EQ(config->replication.primary, "");
+    EXPECT_TRUE(config->replication.publish);
+    EXPECT_EQ(config->retention.age, hours(1));
+    EXPECT_EQ(config->retention.size_bytes, uint64_t{256} << 20);
+    EXPECT_EQ(config->write_timeout, seconds(30));
+    EXPECT_EQ(config->log_level, LogLevel::kInfo);
+  }
+}
+
+TEST(Config, ReadsEveryKey) {
+  const auto config = Parse(R"(
+dir: /srv/app
+databases: ["*.db", main.sqlite]
+node-id: node-1
+cluster-id: shop.eu_1
+lease: {type: static, primary: true}
+replication:
+  listen: tcp://127.0.0.1:7420
+  publish: false
+insecure: true
+retention: {age: 7d, size: 10GiB}
+write-timeout: 1500ms
+log: {level: debug}
+)");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->dir, "/srv/app");
+  EXPECT_THAT(config->databases, ElementsAre("*.db", "main.sqlite"));
+  EXPECT_EQ(config->node_id, "node-1");
+  EXPECT_EQ(config->cluster_id, "shop.eu_1");
+  EXPECT_EQ(config->replication.listen, "tcp://127.0.0.1:7420");
+  EXPECT_FALSE(config->replication.publish);
+  EXPECT_TRUE(config->insecure);
+  EXPECT_EQ(config->retention.age, hours(7 * 24));
+  EXPECT_EQ(config->retention.size_bytes, uint64_t{10} << 30);
+  EXPECT_EQ(config->write_timeout, milliseconds(1500));
+  EXPECT_EQ(config->log_level, LogLevel::kDebug);
+}
+
+TEST(Config, ReadsAReplica) {
+  const auto config =
+      Parse("lease: {primary: false}\nreplication: {primary: 'ipc:///run/primary'}\n");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_FALSE(config->primary);
+  EXPECT_EQ(config->replication.primary, "ipc:///run/primary");
+}
+
+TEST(Config, TakesOneGlobWithoutAList) {
+  EXPECT_THAT(Parse("databases: '*.db'\n")->databases, ElementsAre("*.db"));
+}
+
+// ---- Environment
+// ---------------------------------------------------------------------------------
+
+TEST(ConfigEnvironment, ExpandsAVariableAnywhereInAValue) {
+  EXPECT_EQ(Parse("replication:\n  listen: tcp://127.0.0.1:${PORT}\n", {{"PORT", "81"}})
+                ->replication.listen,
+            "tcp://127.0.0.1:81");
+  EXPECT_EQ(Parse("node-id: ${A}-${B}\n", {{"A", "x"}, {"B", "y"}})->node_id, "x-y");
+}
+
+TEST(ConfigEnvironment, ExpandsInsideFlowCollectionsAndQuotes) {
+  const auto config =
+      Parse("lease: {primary: ${P:-true}}\ndatabases: [${D}, \"${D}2\"]\n", {{"D", "a, b: [c"}});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_THAT(config->databases, ElementsAre("a, b: [c", "a, b: [c2"));
+}
+
+TEST(ConfigEnvironment, NoValueChangesTheStructure) {
+  EXPECT_THAT(ErrorOf("node-id: ${X}\n", {{"X", "a\ninsecure: true"}}), HasSubstr("node-id"));
+}
+
+TEST(ConfigEnvironment, TakesTheDefaultWhenUnsetOrEmpty) {
+  EXPECT_EQ(Parse("node-id: ${X:-fallback}\n")->node_id, "fallback");
+  EXPECT_EQ(Parse("node-id: ${X:-fallback}\n", {{"X", ""}})->node_id, "fallback");
+  EXPECT_EQ(Parse("node-id: ${X:-fallback}\n", {{"X", "set"}})->node_id, "set");
+  EXPECT_EQ(Parse("replication: {primary: \"${X:-}\"}\n")->replication.primary, "");
+}
+
+TEST(ConfigEnvironment, UnsetWithoutDefaultIsAnError) {
+  EXPECT_EQ(ErrorOf("\nnode-id: ${HOST}\n"),
+            "f.yml:2: node-id: ${HOST} is not set in the environment (${HOST:-…} gives a default)");
+}
+
+TEST(ConfigEnvironment, SetToNothingIsNothing) {
+  EXPECT_EQ(Parse("node-id: \"${HOST}\"\n", {{"HOST", ""}})->node_id, "");
+}
+
+TEST(ConfigEnvironment, RefusesWhatIsNoName) {
+  EXPECT_EQ(ErrorOf("node-id: ${1 + 1}\n"),
+            "f.yml:1: node-id: \"${1 + 1}\" names no environment variable");
+  EXPECT_EQ(ErrorOf("node-id: ${}\n"), "f.yml:1: node-id: \"${}\" names no environment variable");
+}
+
+TEST(ConfigEnvironment, LeavesCommentsAndDollarsAlone) {
+  EXPECT_EQ(ErrorOf("# ${UNSET}\nnode-id: a # ${UNSET}\n"), "no error");
+  EXPECT_THAT(Parse("databases: ['a$b', '$${X}']\n")->databases, ElementsAre("a$b", "${X}"));
+  EXPECT_THAT(ErrorOf("node-id: \"${X\"\n"), HasSubstr("${X"));
+}
+
+TEST(ConfigEnvironment, IsNotForKeys) {
+  EXPECT_THAT(ErrorOf("${K}: 1\n", {{"K", "dir"}}), HasSubstr("f.yml:1: ${…} stands for values"));
+}
+
+TEST(ConfigEnvironment, ValuesAreNotExpandedAgain) {
+  EXPECT_THAT(Parse("databases: '${X}'\n", {{"X", "${X}"}})->databases, ElementsAre("${X}"));
+}
+
+// ---- Errors: one line that names file, line, key and value
+// ----------------------------------------
+
+struct ErrorCase {
+  const char* text;
+  const char* message;
+};
+
+void PrintTo(const ErrorCase& c, std::ostream* out) { *out << c.text; }
+
+class ConfigErrors : public testing::TestWithParam<ErrorCase> {};
+
+TEST_P(ConfigErrors, NameWhatIsWrong) {
+  const std::string error = ErrorOf(GetParam().text);
+  EXPECT_EQ(error.substr(0, std::string_view(GetParam().message).size()), GetParam().message);
+  EXPECT_EQ(error.find('\n'), std::string::npos) << error;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, ConfigErrors,
+    testing::Values(
+        ErrorCase{"retention:\n  age: 5 parsecs\n",
+                  "f.yml:2: retention.age: \"5 parsecs\" is not a duration such as 30s, 10m, 24h"},
+        ErrorCase{"retention: {age: 10}\n", "f.yml:1: retention.age: \"10\" is not a duration"},
+        ErrorCase{"retention: {age: -1s}\n", "f.yml:1: retention.age: \"-1s\" is not a duration"},
+        ErrorCase{"retention: {age: 999ms}\n", "f.yml:1: retention.age: \"999ms\" is less than 1s"},
+        ErrorCase{"retention: {size: 256MB}\n",
+                  "f.yml:1: retention.size: \"256MB\" is not a size such as 64KiB, 256MiB, 10GiB"},
+        ErrorCase{"retention: {size: 1B}\n", "f.yml:1: retention.size: \"1B\" is less than 64KiB"},
+        ErrorCase{"retention: 1h\n", "f.yml:1: retention: key: value pairs are expected here"},
+        ErrorCase{"retention:\n  age: [1h]\n",
+                  "f.yml:2: retention.age: one plain value is expected"},
+        ErrorCase{"retention:\n  age:\n", "f.yml:2: retention.age: a value is missing"},
+        ErrorCase{"retnetion:\n  age: 1h\n",
+                  "f.yml:1: retnetion: unknown key (did you mean retention?)"},
+        ErrorCase{"\n\nage: 1h\n", "f.yml:3: age: unknown key (did you mean retention.age?)"},
+        ErrorCase{"node_id: a\n", "f.yml:1: node_id: unknown key (did you mean node-id?)"},
+        ErrorCase{"fuse: 1\n", "f.yml:1: fuse: unknown key (there are: dir databases"},
+        ErrorCase{"dir: a\ndir: b\n", "f.yml:2: dir: also given in line 1"},
+        ErrorCase{"dir: ''\n", "f.yml:1: dir: \"\" is not a directory"},
+        ErrorCase{"lease: {primary: yes}\n",
+                  "f.yml:1: lease.primary: \"yes\" is neither true nor false"},
+        ErrorCase{"lease: {type: consul}\n",
+                  "f.yml:1: lease.type: \"consul\" is not known (there is: static)"},
+        ErrorCase{"lease:\n  primary: false\n", "f.yml:2: lease.primary: a replica needs "},
+        ErrorCase{"lease: {primary: false}\nreplication:\n  primary: tcp://127.0.0.1:1\n  listen: "
+                  "tcp://127.0.0.1:1\n",
+                  "f.yml:4: replication.listen: only a primary serves replicas"},
+        ErrorCase{"replication:\n  primary: tcp://127.0.0.1:1\n",
+                  "f.yml:2: replication.primary: only a replica follows another node"},
+        ErrorCase{"replication: {listen: 7420}\n",
+                  "f.yml:1: replication.listen: \"7420\" is neither tcp://HOST:PORT nor ipc://"},
+        ErrorCase{"replication: {listen: 'tcp://:7420'}\n",
+                  "f.yml:1: replication.listen: \"tcp://:7420\" is neither"},
+        ErrorCase{"replication: {listen: 'tcp://localhost:x'}\n",
+                  "f.yml:1: replication.listen: \"tcp://localhost:x\" is neither"},
+        ErrorCase{"replication: {listen: 'tcp://localhost:65535'}\n",
+                  "f.yml:1: replication.listen: \"tcp://localhost:65535\": the port must be 1 to"},
+        ErrorCase{"replication: {listen: 'tcp://*:7420'}\n",
+                  "f.yml:1: replication.listen: \"tcp://*:7420\" leaves this machine, and there "
+                  "is no authentication yet: on a network you trust, set insecure: true"},
+        ErrorCase{"replication: {listen: 'tcp://127.0.0.1.evil.org:7420'}\n",
+                  "f.yml:1: replication.listen: \"tcp://127.0.0.1.evil.org:7420\" leaves"},
+        ErrorCase{"lease: {primary: false}\nreplication: {primary: 'tcp://10.0.0.1:7420'}\n",
+                  "f.yml:2: replication.primary: \"tcp://10.0.0.1:7420\" leaves this machine"},
+        ErrorCase{"databases: []\n", "f.yml:1: databases: the list is empty"},
+        ErrorCase{"databases: [a/b]\n", "f.yml:1: databases: \"a/b\" contains a '/'"},
+        ErrorCase{"databases: {a: b}\n", "f.yml:1: databases: a list is expected"},
+        ErrorCase{"databases:\n  - a\n  - [b]\n",
+                  "f.yml:3: databases: one plain value is expected"},
+        ErrorCase{"node-id: a b\n", "f.yml:1: node-id: \"a b\" is not a name of at most 64"},
+        ErrorCase{"insecure: 1\n", "f.yml:1: insecure: \"1\" is neither true nor false"},
+        ErrorCase{"write-timeout: 2h\n", "f.yml:1: write-timeout: \"2h\" is more than 1h"},
+        ErrorCase{"log: {level: loud}\n", "f.yml:1: log.level: \"loud\" is none of debug, info"},
+        ErrorCase{"- a\n- b\n", "f.yml:1: key: value pairs are expected here"},
+        ErrorCase{"just text\n", "f.yml:1: key: value pairs are expected here"},
+        ErrorCase{"dir: a\n---\ndir: b\n", "f.yml:3: a second YAML document begins"},
+        ErrorCase{"a: [\n", "f.yml:2: this is not YAML: "},
+        ErrorCase{"dir: a\n\tlog: b\n", "f.yml:2: this is not YAML: "},
+        ErrorCase{"dir: *nowhere\n", "f.yml:1: this is not YAML: "}));
+
+TEST(Config, NeverThrowsOrCrashesOnAnyPrefix) {
+  const std::string text =
+      "dir: &a \"x\\n\"\ndatabases: [*a, '${X:-y}']\nlog: {level: info}\nretention:\n  age: 1h\n";
+  for (size_t n = 0; n <= text.size(); ++n) {
+    const std::string error = ErrorOf(text.substr(0, n));
+    EXPECT_EQ(error.find('\n'), std::string::npos) << error;
+  }
+}
+
+TEST(Config, SurvivesDeepNesting) {
+  EXPECT_NE(ErrorOf(std::string(20000, '[')), "no error");
+  EXPECT_NE(ErrorOf(std::string(20000, '{')), "no error");
+}
+
+// ---- Values
+// --------------------------------------------------------------------------------------
+
+TEST(ParseDuration, KnowsItsUnits) {
+  EXPECT_EQ(ParseDuration("500ms"), milliseconds(500));
+  EXPECT_EQ(ParseDuration("30s"), seconds(30));
+  EXPECT_EQ(ParseDuration("10m"), minutes(10));
+  EXPECT_EQ(ParseDuration("24h"), hours(24));
+  EXPECT_EQ(ParseDuration("7d"), hours(7 * 24));
+  EXPECT_EQ(ParseDuration("0"), milliseconds(0));
+  EXPECT_EQ(ParseDuration("36500d"), hours(36500 * 24));
+}
+
+TEST(ParseDuration, RefusesTheRest) {
+  for (const char* text : {"", "s", "1", "1 s", " 1s", "1s ", "1.5h", "-1s", "+1s", "1w", "1S",
+                           "36501d", "99999999999999999999s", "0x1s"}) {
+    EXPECT_EQ(ParseDuration(text), std::nullopt) << text;
+  }
+}
+
+TEST(ParseSize, KnowsItsUnits) {
+  EXPECT_EQ(ParseSize("4096B"), 4096u);
+  EXPECT_EQ(ParseSize("64KiB"), 65536u);
+  EXPECT_EQ(ParseSize("256MiB"), uint64_t{256} << 20);
+  EXPECT_EQ(ParseSize("10GiB"), uint64_t{10} << 30);
+  EXPECT_EQ(ParseSize("2TiB"), uint64_t{2} << 40);
+}
+
+TEST(ParseSize, RefusesTheRest) {
+  for (const char* text : {"", "1", "1KB", "1k", "1 KiB", "-1B", "1.5GiB", "8388608TiB"}) {
+    EXPECT_EQ(ParseSize(text), std::nullopt) << text;
+  }
+}
+
+TEST(PullEndpoint, IsTheNextPortOrPath) {
+  EXPECT_EQ(PullEndpoint("tcp://127.0.0.1:7420"), "tcp://127.0.0.1:7421");
+  EXPECT_EQ(PullEndpoint("tcp://[::1]:7420"), "tcp://[::1]:7421");
+  EXPECT_EQ(PullEndpoint("ipc:///run/x"), "ipc:///run/x.pull");
+}
+
+TEST(Config, RefusesAnIpcPathThatNoSocketCanHave) {
+  const std::string long_path(103, 'x');
+  EXPECT_THAT(ErrorOf("replication: {listen: 'ipc://" + long_path + "'}\n"),
+              HasSubstr("more than 107 bytes"));
+  EXPECT_EQ(ErrorOf("replication: {listen: 'ipc://" + long_path.substr(1) + "'}\n"), "no error");
+}
+
+TEST(Config, LoopbackNeedsNoInsecure) {
+  for (const char* host : {"127.0.0.1", "127.1.2.3", "localhost", "[::1]"}) {
+    EXPECT_EQ(ErrorOf(std::string("replication: {listen: 'tcp://") + host + ":7420'}\n"),
+              "no error");
+  }
+  EXPECT_EQ(ErrorOf("insecure: true\nreplication: {listen: 'tcp://*:7420'}\n"), "no error");
+}
+
+// ---- Files
+// ---------------------------------------------------------------------------------------
+
+class LoadConfigTest : public testing::Test {
+ protected:
+  LoadConfigTest() {
+    std::string pattern = testing::TempDir() + "/config_test.XXXXXX";
+    dir_ = std::filesystem::canonical(mkdtemp(pattern.data()));
+  }
+  ~LoadConfigTest() override { std::filesystem::remove_all(dir_); }
+
+  std::string Write(const std::string& name, const std::string& text) {
+    const std::string path = dir_ + "/" + name;
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+    EXPECT_TRUE(WriteWholeFile(path, text).ok());
+    return path;
+  }
+  std::string dir_;
+};
+
+TEST_F(LoadConfigTest, NothingGivenIsTheCurrentDirectory) {
+  const auto config = LoadConfig({}, With({}));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->dir, std::filesystem::current_path());
+}
+
+TEST_F(LoadConfigTest, SearchesOptionThenVariableThenDirectory) {
+  const std::string option = Write("option.yml", "node-id: option\n");
+  const std::string variable = Write("variable.yml", "node-id: variable\n");
+  Write("d/.litefs/config.yml", "node-id: directory\n");
+  const std::string dir = dir_ + "/d";
+  const Environment environment = With({{"LITEFS_CONFIG", variable}});
+  EXPECT_EQ(LoadConfig({option, dir}, environment)->node_id, "option");
+  EXPECT_EQ(LoadConfig({"", dir}, environment)->node_id, "variable");
+  EXPECT_EQ(LoadConfig({"", dir}, With({}))->node_id, "directory");
+  EXPECT_EQ(LoadConfig({"", dir}, With({{"LITEFS_CONFIG", ""}}))->node_id, "directory");
+  EXPECT_EQ(LoadConfig({"", dir_}, With({}))->node_id, "");
+}
+
+TEST_F(LoadConfigTest, DirOptionWinsOverTheKey) {
+  const std::string file = Write("f.yml", "dir: data\n");
+  EXPECT_EQ(LoadConfig({file, ""}, With({}))->dir, dir_ + "/data");
+  EXPECT_EQ(LoadConfig({file, "/other/"}, With({}))->dir, "/other");
+}
+
+TEST_F(LoadConfigTest, FileInsideTheDirectoryCannotNameAnother) {
+  Write("d/.litefs/config.yml", "dir: /elsewhere\n");
+  const auto config = LoadConfig({"", dir_ + "/d"}, With({}));
+  EXPECT_THAT(std::string(config.status().message()),
+              HasSubstr("/d/.litefs/config.yml:1: dir: this file is about the directory"));
+}
+
+TEST_F(LoadConfigTest, UnreadableFilesAreErrorsThatNameThem) {
+  const auto missing = LoadConfig({dir_ + "/none.yml", ""}, With({}));
+  EXPECT_EQ(missing.status().message(), "open " + dir_ + "/none.yml: No such file or directory");
+  const auto directory = LoadConfig({dir_, ""}, With({}));
+  EXPECT_FALSE(directory.ok());
+  EXPECT_THAT(std::string(directory.status().message()), HasSubstr(dir_));
+  const auto variable = LoadConfig({}, With({{"LITEFS_CONFIG", "/none.yml"}}));
+  EXPECT_EQ(variable.status().message(), "open /none.yml: No such file or directory");
+  const std::string big = Write("big.yml", std::string(2 << 20, '#'));
+  EXPECT_FALSE(LoadConfig({big, ""}, With({})).ok());
+}
+
+}  // namespace
+}  // namespace litefs
