@@ -140,6 +140,7 @@ void PullServer::OnHello(const std::string& key, const Hello& hello) {
   peer.queued_bytes = std::make_shared<std::atomic<uint64_t>>(0);
   peer.seen = SystemClock().Boot();
   push_peers_ += peer.push ? 1 : 0;
+  joined_ = true;
   parts_.peers->Join(key, hello.node_id);
   LogInfo("replication", fmt::format("replica joined node={}", hello.node_id));
   SendTo(peer, welcome_);

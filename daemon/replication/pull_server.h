@@ -80,6 +80,8 @@ class PullServer {
 
   bool has_peers() const { return !peers_.empty(); }
   bool has_push_peers() const { return push_peers_ > 0; }
+  // Whether a session has begun since the last call.
+  bool TakeJoined() { return std::exchange(joined_, false); }
   // Whether a replica has begun to want pushes since the last call: it is owed a beacon.
   bool TakeBeaconWanted() { return std::exchange(beacon_wanted_, false); }
 
@@ -155,6 +157,7 @@ class PullServer {
   const Parts parts_;
   std::map<std::string, Peer> peers_;
   size_t push_peers_ = 0;
+  bool joined_ = false;
   bool beacon_wanted_ = false;
   Counters counters_;
 };

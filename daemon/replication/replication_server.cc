@@ -128,6 +128,8 @@ bool ReplicationServer::Turn(bool requests_waiting) {
   if (publisher_ != nullptr && publisher_->ReadSubscriptions()) beacon_due_ = true;
   bool more = pull_server_->ReadRequests();
   if (pull_server_->TakeBeaconWanted()) beacon_due_ = true;
+  // A session begins with the truth, also where a notice of ours was missed.
+  if (pull_server_->TakeJoined()) ReloadTips();
   for (const SnapshotWorker::Result& result : snapshots_->TakeResults()) {
     pull_server_->SnapshotReady(result);
   }
@@ -147,7 +149,7 @@ void ReplicationServer::StartListening() {
     MutexLock lock(mu_);
     listening_ = true;
   }
-  ReloadTips();  // after the flag: a commit is seen here, or noted as dirty
+  ReloadTips();  // after the flag: a commit is seen here, or noted as dirty, or both
 }
 
 void ReplicationServer::StopListening() {
@@ -167,10 +169,7 @@ void ReplicationServer::ReloadTips() {
     gone.erase(state.name);
     SetTip(state.name, state.position);
   }
-  for (const std::string& name : gone) {
-    tips_.Forget(name);
-    tips_.AdvanceSequence(tips_.sequence() + 1);
-  }
+  for (const std::string& name : gone) ForgetTip(name);
 }
 
 // ---- Commits -------------------------------------------------------------------------------------
@@ -251,6 +250,10 @@ void ReplicationServer::Resynchronise(const std::string& database) {
   for (const DatabaseState& state : source_->States()) {
     if (state.name == database) return SetTip(database, state.position);
   }
+  ForgetTip(database);
+}
+
+void ReplicationServer::ForgetTip(const std::string& database) {
   if (tips_.Find(database) == nullptr) return;
   tips_.Forget(database);
   tips_.AdvanceSequence(tips_.sequence() + 1);

@@ -79,6 +79,7 @@ class ReplicationServer {
   enum class Progress { kTip, kMore, kFailed };
   Progress PublishNext(const std::string& database, ltx::TxId at_least);
   void SetTip(const std::string& database, const ltx::Position& position);
+  void ForgetTip(const std::string& database);
   void Resynchronise(const std::string& database);
   void SendBeacon(Time now);
   Time NextWakeup(Time now);
