@@ -52,7 +52,7 @@ LDLIBS       = -lzmq -lsqlite3 -lxxhash -llz4 -lyaml-cpp -lspdlog -lfmt \
 # time and not a dependency at run time.  It keeps its unwind tables: pthread_cancel unwinds the
 # host's frames through ours.
 SHIM        := $(BASE) -fPIC -fno-exceptions -fno-rtti -fvisibility=hidden -fno-threadsafe-statics \
-               -ftls-model=initial-exec -fasynchronous-unwind-tables -U_FORTIFY_SOURCE \
+               -ftls-model=initial-exec -fasynchronous-unwind-tables -foptimize-sibling-calls -U_FORTIFY_SOURCE \
                $(if $(filter debug,$(MODE)),-fsanitize=undefined -fsanitize-undefined-trap-on-error)
 SHIM_LINK    = -shared -pthread -Wl,-z,defs -Wl,-z,now -Wl,--version-script=$(B)/shim/exports.map
 
@@ -60,7 +60,7 @@ SHIM_LINK    = -shared -pthread -Wl,-z,defs -Wl,-z,now -Wl,--version-script=$(B)
 dirs       := common ipc ltx preload daemon $(patsubst %/,%,$(wildcard daemon/*/))
 srcs       := $(foreach d,$(dirs),$(wildcard $d/*.cc))
 hdrs       := $(foreach d,$(dirs),$(wildcard $d/*.h))
-shim_srcs  := $(wildcard preload/*.cc) common/msgpack.cc ipc/codec.cc
+shim_srcs  := $(wildcard preload/*.cc) common/msgpack.cc ipc/codec.cc ipc/client.cc
 # Not in the library that tests link: the program's main() and the exported hooks.
 lib_srcs   := $(filter-out daemon/main.cc preload/hooks.cc preload/load.cc,$(srcs))
 test_srcs  := $(wildcard tests/*/*_test.cc tests/support/*.cc)
@@ -83,17 +83,15 @@ flags := $(CXX) $(HOST) $(CXXFLAGS) | $(SHIM)
 $(B)/flags: FORCE
 	@mkdir -p $(@D); echo '$(flags)' | cmp -s - $@ || echo '$(flags)' > $@
 
-$(B)/ltx/crc64_clmul.o $(B)/shim/ltx/crc64_clmul.o: ARCH := -mpclmul -msse4.1
-
 $(B)/%.o: %.cc $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CXX)
-	$(Q)$(CXX) $(HOST) $(ARCH) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CXX) $(HOST) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/shim/%.o: %.cc $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,SHIM)
-	$(Q)$(CXX) $(SHIM) $(ARCH) -MMD -MP -c -o $@ $<
+	$(Q)$(CXX) $(SHIM) -MMD -MP -c -o $@ $<
 
 # ---- Link ---------------------------------------------------------------------------------------
 $(lib): $(lib_objs)
@@ -120,6 +118,12 @@ $(foreach s,$(suites),$(eval $(call suite_rule,$s)))
 $(test_bins):
 	$(call say,LINK)
 	$(Q)$(CXX) $(HOST) $(LDFLAGS) -o $@ $^ -lgmock -lgtest_main -lgtest $(LDLIBS)
+
+# The fake daemon of the shim's end-to-end tests.
+recorder   := $(B)/tests/recorder
+$(recorder): $(B)/tests/preload/recorder.o $(lib)
+	$(call say,LINK)
+	$(Q)$(CXX) $(HOST) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(bench_bins): $(B)/bench/%: $(B)/bench/%.o $(lib)
 	$(call say,LINK)

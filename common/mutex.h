@@ -9,6 +9,8 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "absl/base/thread_annotations.h"  // GUARDED_BY, NO_THREAD_SAFETY_ANALYSIS
+
 #if defined(__clang__)
 #define LITEFS_THREAD_ATTRIBUTE(x) __attribute__((x))
 #else
@@ -16,12 +18,10 @@
 #endif
 #define CAPABILITY(x) LITEFS_THREAD_ATTRIBUTE(capability(x))
 #define SCOPED_CAPABILITY LITEFS_THREAD_ATTRIBUTE(scoped_lockable)
-#define GUARDED_BY(x) LITEFS_THREAD_ATTRIBUTE(guarded_by(x))
 #define REQUIRES(...) LITEFS_THREAD_ATTRIBUTE(requires_capability(__VA_ARGS__))
 #define EXCLUDES(...) LITEFS_THREAD_ATTRIBUTE(locks_excluded(__VA_ARGS__))
 #define ACQUIRE(...) LITEFS_THREAD_ATTRIBUTE(acquire_capability(__VA_ARGS__))
 #define RELEASE(...) LITEFS_THREAD_ATTRIBUTE(release_capability(__VA_ARGS__))
-#define NO_THREAD_SAFETY_ANALYSIS LITEFS_THREAD_ATTRIBUTE(no_thread_safety_analysis)
 
 namespace litefs {
 

@@ -12,10 +12,13 @@
 
 namespace litefs::ltx {
 
-// Writes the compaction of inputs, in their order, to sink.  Every input is verified to its end.
-// Fails (kInvalidArgument) if page sizes differ, transaction ids leave a gap, only some files have
-// checksums, or one file's post-apply checksum is not the next one's pre-apply checksum.
-// Memory: the page numbers of the inputs, not their pages.
+// Writes the compaction of inputs, in their order, to sink.  Every input is verified to its end,
+// but while sink is written: what is there after an error is worthless. Applying the result does
+// the same as applying the inputs one after the other, so that pages which the database lost and
+// got back without a new version are written as zeros. Fails (kInvalidArgument) if page sizes
+// differ, transaction ids leave a gap, only some files have checksums, or one file's post-apply
+// checksum is not the next one's pre-apply checksum; and with kDataLoss and the input's number if
+// an input is defective. Memory: a page and a decoder for each input, and the page numbers.
 absl::StatusOr<FileInfo> Compact(std::span<ByteSource* const> inputs, ByteSink* sink);
 
 }  // namespace litefs::ltx

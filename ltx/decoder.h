@@ -3,6 +3,9 @@
 // written is refused, with an error that names the defect and the byte offset:
 // "page-order: page 7 after page 9 at offset 4711".  Not thread-safe.
 //
+// Memory: a window of at most 128 KiB, the page numbers, and for LZ4 frames what liblz4 needs for
+// the largest block size (8 MiB); whatever the file claims.
+//
 // Use: Open; Next until false; trailer().  Pages must not be believed before Next has returned
 // false, since the file checksum stands at the end; VerifyFile does a whole pass first.
 
@@ -36,6 +39,9 @@ class Decoder {
   // Reads the next page into page (header().page_bytes long) and sets *pgno.  Returns false after
   // the last page, when index, trailer and file checksum have been verified.
   virtual absl::StatusOr<bool> Next(PageNo* pgno, std::span<std::byte> page) = 0;
+
+  // crc64 of the bytes of the page that Next has read last, as Encoder::AddPageWithCrc takes it.
+  virtual uint64_t page_crc() const = 0;
 
   // REQUIRES: Next has returned false.
   virtual const Trailer& trailer() const = 0;

@@ -10,6 +10,8 @@
 #include "absl/status/status.h"
 #include "ltx/byte_stream.h"
 #include "ltx/header.h"
+#include "ltx/lz4_page.h"
+#include "ltx/page_checksum.h"
 #include "ltx/page_index.h"
 
 namespace litefs::ltx {
@@ -18,7 +20,9 @@ class Encoder {
  public:
   enum class Compression { kLz4, kLiteralsOnly };  // literals: a valid LZ4 block, no effort
 
-  // Starts a file on sink, which must outlive Finish.  Fails if header breaks a rule.
+  // Starts a file on sink, which must outlive Finish.  Fails if header breaks a rule, or has
+  // kFlagCompressLz4, which v3 does not know.  All of the encoder's own errors are
+  // kInvalidArgument; an error of the sink is passed on.  After an error only Begin may follow.
   absl::Status Begin(ByteSink* sink, const Header& header,
                      Compression compression = Compression::kLz4);
 
@@ -31,8 +35,8 @@ class Encoder {
   absl::Status AddPageWithCrc(PageNo pgno, std::span<const std::byte> page, uint64_t page_crc);
 
   // Writes index and trailer.  post_apply must be 0 without checksums, else have kChecksumFlag,
-  // and kEmptyDatabaseChecksum if commit is 0.  For a checksummed snapshot it must equal the
-  // checksum of the pages added, and the pages must reach commit.
+  // and kEmptyDatabaseChecksum if commit is 0.  The pages of a snapshot must reach commit, and with
+  // checksums post_apply must be that of the pages added.
   // Returns the trailer; bytes_written() is then the file's size.
   absl::StatusOr<Trailer> Finish(Checksum post_apply);
 
@@ -40,16 +44,21 @@ class Encoder {
 
  private:
   absl::Status Write(std::span<const std::byte> data);
+  absl::Status CheckPage(PageNo pgno, std::span<const std::byte> page) const;
+  absl::Status CheckPostApply(Checksum post_apply) const;
 
   ByteSink* sink_ = nullptr;
   Header header_;
   Compression compression_ = Compression::kLz4;
+  PageChecksummer checksummer_;
   uint64_t offset_ = 0;
-  uint64_t crc_ = 0;       // of everything the file checksum covers, so far
-  Checksum database_ = 0;  // XOR of the pages added, for snapshots
+  uint64_t crc_ = 0;                            // of what the file checksum covers, so far
+  Checksum database_ = kEmptyDatabaseChecksum;  // of the pages added, for snapshots
   PageNo last_pgno_ = 0;
   PageIndex index_;
-  std::vector<std::byte> block_;  // one compressed page with its header
+  Lz4BlockWriter blocks_;
+  std::vector<std::byte> frame_;  // one compressed page with its header
+  std::vector<std::byte> tail_;   // end of the pages, index, trailer
 };
 
 }  // namespace litefs::ltx

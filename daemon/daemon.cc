@@ -1,0 +1,301 @@
+// The composition root of a running node: what RunDaemon makes and in which order it ends.
+//
+//   primary:  Store ◄── SessionServer (this thread)       ReplicationServer ──► PrimaryChain ──► Store
+//   replica:  Store ◄── SessionServer (this thread)       ReplicationClient ──► ReplicaChain ──► Store
+//                                                         Applier ──► Store
+
+#include "daemon/daemon.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "common/clock.h"
+#include "common/hex.h"
+#include "common/log.h"
+#include "common/posix_io.h"
+#include "common/status_macros.h"
+#include "daemon/node_chain.h"
+#include "daemon/replication/replication_client.h"
+#include "daemon/replication/replication_server.h"
+#include "daemon/session/session_server.h"
+#include "daemon/store/applier.h"
+#include "daemon/store/node_directory.h"
+#include "daemon/store/store.h"
+#include "daemon/version.h"
+
+namespace litefs {
+namespace {
+
+using session::SessionServer;
+
+class Daemon {
+ public:
+  explicit Daemon(const DaemonOptions& options) : options_(options), config_(options.config) {}
+  ~Daemon() { StopThreads(); }
+
+  absl::Status Start();
+  absl::Status Run() { return server_->Run(); }
+
+ private:
+  absl::Status StartReplication();
+  void StopThreads();
+  void SignalReady();
+  void Control(const std::string& text, SessionServer::Respond respond);
+  nlohmann::json Status();
+  nlohmann::json ReplicationStatus();
+  void Position(const std::string& name, const SessionServer::Respond& respond);
+  void Export(const std::string& name, SessionServer::Respond respond);
+
+  const DaemonOptions& options_;
+  const Config& config_;
+  std::unique_ptr<store::NodeDirectory> node_;
+  std::unique_ptr<session::StatusFile> status_;
+  std::unique_ptr<store::Store> store_;
+  std::unique_ptr<SessionServer> server_;
+  std::unique_ptr<store::Applier> applier_;
+  std::unique_ptr<PrimaryChain> source_;
+  std::unique_ptr<ReplicaChain> sink_;
+  std::unique_ptr<replication::ReplicationServer> publisher_;
+  std::unique_ptr<replication::ReplicationClient> follower_;
+  std::vector<std::thread> exports_;
+  const std::chrono::nanoseconds started_ = SystemClock().Boot();
+};
+
+absl::Status Daemon::Start() {
+  ASSIGN_OR_RETURN(node_, store::NodeDirectory::Open({.database_directory = config_.dir,
+                                                      .node_id = config_.node_id,
+                                                      .cluster_id = config_.cluster_id,
+                                                      .make_cluster_id = config_.primary}));
+  ASSIGN_OR_RETURN(status_, session::StatusFile::Open(node_->status_path()));
+  ipc::StatusPage& page = status_->status();
+  page.role.store(static_cast<uint32_t>(config_.primary ? ipc::Role::kPrimary
+                                                        : ipc::Role::kReplica));
+  page.write_timeout_ms.store(static_cast<uint32_t>(config_.write_timeout.count()));
+  page.lease_deadline_ns.store(ipc::kNoDeadline);
+  ASSIGN_OR_RETURN(
+      store_,
+      store::Store::Open({.node = node_.get(),
+                          .primary = config_.primary,
+                          .globs = config_.databases,
+                          .retention_ms = config_.retention.age.count(),
+                          .retention_bytes = config_.retention.size_bytes,
+                          .clock = &SystemClock(),
+                          .on_commit = [this](const std::string& name, ltx::TxId min, ltx::TxId max) {
+                            if (publisher_ != nullptr) publisher_->Committed(name, min, max);
+                          }}));
+  ASSIGN_OR_RETURN(server_,
+                   SessionServer::Open({.socket_path = node_->socket_path(),
+                                        .status = status_.get(),
+                                        .store = store_.get(),
+                                        .on_control =
+                                            [this](const std::string& text,
+                                                   SessionServer::Respond respond) {
+                                              Control(text, std::move(respond));
+                                            },
+                                        .stop_when_unused = options_.while_used}));
+  RETURN_IF_ERROR(StartReplication());
+  LogInfo("daemon", fmt::format("ready dir={} node={} cluster={} role={}", config_.dir,
+                                Hex16(node_->node_id()), node_->cluster_id(),
+                                config_.primary ? "primary" : "replica"));
+  SignalReady();
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::StartReplication() {
+  const ReplicationConfig& replication = config_.replication;
+  if (!config_.primary) {
+    applier_ = std::make_unique<store::Applier>(store_.get());
+    applier_->Start();
+    sink_ = std::make_unique<ReplicaChain>(store_.get(), applier_.get(), node_->temporary_path());
+    follower_ = std::make_unique<replication::ReplicationClient>(
+        replication::ReplicationClient::Options{
+            .pub_endpoint = replication.primary,
+            .pull_endpoint = PullEndpoint(replication.primary),
+            .cluster_id = node_->cluster_id(),
+            .node_id = Hex16(node_->node_id()),
+            .on_cluster_adopted =
+                [this](const std::string& cluster_id) {
+                  if (const absl::Status status = node_->JoinCluster(cluster_id); !status.ok()) {
+                    LogError("daemon", status.ToString());
+                  }
+                }},
+        sink_.get());
+    return follower_->Start();
+  }
+  if (replication.listen.empty()) return absl::OkStatus();
+  source_ = std::make_unique<PrimaryChain>(store_.get());
+  publisher_ = std::make_unique<replication::ReplicationServer>(
+      replication::ReplicationServer::Options{.pub_endpoint = replication.listen,
+                                              .pull_endpoint = PullEndpoint(replication.listen),
+                                              .cluster_id = node_->cluster_id(),
+                                              .node_id = Hex16(node_->node_id()),
+                                              .publish = replication.publish},
+      source_.get());
+  return publisher_->Start();
+}
+
+void Daemon::StopThreads() {
+  for (std::thread& thread : exports_) thread.join();
+  exports_.clear();
+  if (follower_ != nullptr) follower_->Stop();
+  if (applier_ != nullptr) applier_->Stop();
+  if (publisher_ != nullptr) publisher_->Stop();
+}
+
+void Daemon::SignalReady() {
+  if (options_.ready_fd < 0) return;
+  (void)!::write(options_.ready_fd, "1", 1);
+  ::close(options_.ready_fd);
+}
+
+void Daemon::Control(const std::string& text, SessionServer::Respond respond) {
+  const nlohmann::json request = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto field = [&](const char* key) -> std::string {
+    if (!request.is_object() || !request.contains(key) || !request[key].is_string()) return "";
+    return request[key];
+  };
+  const std::string what = field("request");
+  if (what == "status") {
+    respond({.json = Status().dump()});
+  } else if (what == "pos") {
+    Position(field("database"), respond);
+  } else if (what == "sync") {
+    server_->CaptureAll();
+    respond({.json = "{}"});
+  } else if (what == "export") {
+    Export(field("database"), std::move(respond));
+  } else {
+    respond({.error = EINVAL, .json = nlohmann::json{{"error", "unknown request"}}.dump()});
+  }
+}
+
+nlohmann::json UnknownDatabase(store::Store& store, const std::string& name) {
+  nlohmann::json known = nlohmann::json::array();
+  for (store::Store::Entry* entry : store.All()) known.push_back(entry->database->name());
+  return {{"error", fmt::format("no database \"{}\"", name)}, {"databases", known}};
+}
+
+nlohmann::json PositionJson(const ltx::Position& position) {
+  return {{"txid", Hex16(position.txid)}, {"checksum", Hex16(position.checksum)}};
+}
+
+void Daemon::Position(const std::string& name, const SessionServer::Respond& respond) {
+  store::Store::Entry* const entry = store_->Find(name);
+  if (entry == nullptr) {
+    respond({.error = ENOENT, .json = UnknownDatabase(*store_, name).dump()});
+    return;
+  }
+  if (entry->primary != nullptr) (void)entry->primary->CaptureWal();
+  respond({.json = PositionJson(entry->database->position()).dump()});
+}
+
+// On a thread of its own: a large database takes a while.
+void Daemon::Export(const std::string& name, SessionServer::Respond respond) {
+  store::Store::Entry* const entry = store_->Find(name);
+  if (entry == nullptr) {
+    respond({.error = ENOENT, .json = UnknownDatabase(*store_, name).dump()});
+    return;
+  }
+  exports_.emplace_back([entry, respond = std::move(respond)] {
+    absl::StatusOr<db::Database::Copy> copy = entry->database->CopyContent();
+    if (!copy.ok()) {
+      respond({.error = EAGAIN,
+               .json = nlohmann::json{{"error", std::string(copy.status().message())}}.dump()});
+      return;
+    }
+    nlohmann::json json = PositionJson(copy->position);
+    json["size"] = uint64_t{copy->size_pages} * copy->page_bytes;
+    respond({.json = json.dump(), .fd = std::move(copy->fd)});
+  });
+}
+
+nlohmann::json Daemon::Status() {
+  nlohmann::json databases = nlohmann::json::array();
+  for (store::Store::Entry* entry : store_->All()) {
+    const db::DatabaseInfo info = entry->database->Info();
+    nlohmann::json json = PositionJson(info.position);
+    json.update({{"name", entry->database->name()},
+                 {"pages", info.size_pages},
+                 {"page_size", info.page_bytes},
+                 {"journal", info.wal ? "wal" : "rollback"},
+                 {"ltx_files", info.ltx_files},
+                 {"ltx_bytes", info.ltx_bytes},
+                 {"reconciled", info.reconciled},
+                 {"sessions", server_->SessionCount(entry->database->name())},
+                 {"error", info.error}});
+    databases.push_back(std::move(json));
+  }
+  const auto uptime = std::chrono::duration_cast<std::chrono::milliseconds>(SystemClock().Boot() -
+                                                                            started_);
+  return {{"version", kVersion},
+          {"pid", ::getpid()},
+          {"node_id", Hex16(node_->node_id())},
+          {"cluster_id", node_->cluster_id()},
+          {"role", config_.primary ? "primary" : "replica"},
+          {"dir", config_.dir},
+          {"uptime_ms", uptime.count()},
+          {"databases", databases},
+          {"replication", ReplicationStatus()},
+          {"counters", nlohmann::json::object()}};
+}
+
+nlohmann::json Daemon::ReplicationStatus() {
+  nlohmann::json json = {{"listen", config_.replication.listen},
+                         {"primary", config_.replication.primary},
+                         {"replicas", nlohmann::json::array()}};
+  if (publisher_ != nullptr) {
+    for (const replication::PeerStatus& peer : publisher_->Peers()) {
+      nlohmann::json databases = nlohmann::json::array();
+      for (const replication::DatabaseState& state : peer.acknowledged) {
+        databases.push_back({{"name", state.name}, {"txid", Hex16(state.position.txid)}});
+      }
+      json["replicas"].push_back({{"node_id", peer.node_id},
+                                  {"last_seen_ms", peer.last_seen_ms},
+                                  {"databases", databases}});
+    }
+  }
+  if (follower_ != nullptr) {
+    const replication::ClientStatus status = follower_->Status();
+    json["connected"] = status.connected;
+    json["lag_transactions"] = status.lag_transactions;
+    json["lag_ms"] = status.beacon_age_ms;
+    json["last_error"] = status.last_error;
+  }
+  return json;
+}
+
+// Signals go to the main loop's descriptor; every thread inherits the mask.
+void BlockSignals() {
+  sigset_t mask;
+  sigemptyset(&mask);
+  sigaddset(&mask, SIGTERM);
+  sigaddset(&mask, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &mask, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+}
+
+}  // namespace
+
+int RunDaemon(const DaemonOptions& options) {
+  SetLogLevel(options.config.log_level);
+  BlockSignals();
+  Daemon daemon(options);
+  absl::Status status = daemon.Start();
+  if (absl::IsAlreadyExists(status)) {
+    std::fprintf(stderr, "litefs: %s\n", std::string(status.message()).c_str());
+    return kExitAnotherDaemon;
+  }
+  if (status.ok()) status = daemon.Run();
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "litefs: %s\n", std::string(status.message()).c_str());
+  return 1;
+}
+
+}  // namespace litefs

@@ -1,0 +1,229 @@
+// Why two passes over the pages (find changes, then encode): the LTX header says the new size and
+// the encoder wants to know first whether there is anything to write; and a page that did not
+// change, the common case after a checkpoint or a spilled rollback, must cost its checksum only.
+// The pages are in the page cache; the second read of one costs less than compressing it.
+// A page must not change in between: it is locked by the app that waits for us, or an old WAL frame.
+// It is checked all the same: the second pass recomputes the checksum.
+
+#include "daemon/db/chain.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "common/check.h"
+#include "common/posix_io.h"
+#include "common/sqlite_format.h"
+#include "common/status_macros.h"
+#include "ltx/page_checksum.h"
+
+namespace litefs::db {
+namespace {
+
+constexpr size_t kSinkFlushBytes = 1 << 20;
+
+}  // namespace
+
+absl::StatusOr<std::vector<PageChange>> ChangesOf(ltx::ByteSource& source, ltx::FileInfo* info) {
+  std::vector<PageChange> changes;
+  ASSIGN_OR_RETURN(*info, ltx::DecodeFile(source, [&](ltx::PageNo pgno,
+                                                      std::span<const std::byte> page) {
+                     changes.push_back({pgno, ltx::PageChecksum(pgno, page)});
+                     return absl::OkStatus();
+                   }));
+  return changes;
+}
+
+absl::StatusOr<std::unique_ptr<Chain>> Chain::Open(Options options, std::string* report) {
+  std::unique_ptr<Chain> chain(new Chain(std::move(options)));
+  const std::string& directory = chain->options_.directory;
+  RETURN_IF_ERROR(MakeDirectory(directory));
+  RETURN_IF_ERROR(MakeDirectory(directory + "/ltx"));
+  ASSIGN_OR_RETURN(chain->log_, LtxLog::Open(directory + "/ltx", report));
+  ASSIGN_OR_RETURN(chain->table_, PageChecksums::Open(directory + "/checksums"));
+  if (!chain->options_.replica) RETURN_IF_ERROR(chain->CatchUpTable(report));
+  return chain;
+}
+
+// (I3) Brings a table that lags by the last file, or was torn while taking it in, up to the tip.
+absl::Status Chain::CatchUpTable(std::string* report) {
+  const ltx::Position tip = log_->tip();
+  table_->Recompute();
+  const absl::StatusOr<LtxFileRef> last = log_->Last();
+  if (!last.ok()) {
+    table_valid_ = table_->size_pages() == 0 && table_->position().txid == 0;
+    return absl::OkStatus();
+  }
+  if (table_->position() == tip) return absl::OkStatus();
+  const ltx::TxId txid = table_->position().txid;
+  if (last->min_txid == 1 || txid + 1 == last->min_txid || txid == tip.txid) {
+    ASSIGN_OR_RETURN(const UniqueFd fd, log_->OpenForReading(*last));
+    ASSIGN_OR_RETURN(ltx::FdSource source, ltx::FdSource::Open(fd.get(), log_->PathOf(*last)));
+    ltx::FileInfo info;
+    ASSIGN_OR_RETURN(const std::vector<PageChange> changes, ChangesOf(source, &info));
+    RETURN_IF_ERROR(
+        Applied(changes, info.header.page_bytes, info.header.commit, info.header.max_txid));
+    table_->Recompute();
+    if (table_->position() == tip) return absl::OkStatus();
+  }
+  table_valid_ = false;
+  *report += fmt::format("{}: the table of page checksums is lost; it will be rebuilt\n",
+                         options_.directory);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> Chain::Prepare(std::span<const ltx::PageNo> candidates, const NewState& state,
+                                    const ReadPage& read_page) {
+  Discard();
+  const ltx::Position before = log_->tip();
+  const bool everything = before.txid == 0 || !table_valid_ ||
+                          (table_->size_pages() != 0 && table_->page_bytes() != state.page_bytes);
+  RETURN_IF_ERROR(table_->Reserve(state.size_pages));
+  RETURN_IF_ERROR(FindChanges(candidates, state, everything, read_page));
+  if (changes_.empty() && state.size_pages == table_->size_pages() && !everything) return false;
+
+  ltx::Header header{.page_bytes = state.page_bytes,
+                     .commit = state.size_pages,
+                     .min_txid = before.txid + 1,
+                     .max_txid = before.txid + state.transactions,
+                     .timestamp_ms = options_.clock->WallMs(),
+                     .pre_apply = before.txid == 0 ? 0 : before.checksum,
+                     .wal_offset = state.wal_offset,
+                     .wal_size = state.wal_size,
+                     .wal_salt1 = state.wal_salt1,
+                     .wal_salt2 = state.wal_salt2,
+                     .node_id = options_.node_id};
+  absl::StatusOr<ltx::Trailer> trailer = EncodeChanges(header, state, read_page);
+  if (!trailer.ok()) {
+    Discard();
+    return trailer.status();
+  }
+  prepared_ = Prepared{.file = {.min_txid = header.min_txid,
+                                .max_txid = header.max_txid,
+                                .pre_apply = header.pre_apply,
+                                .post_apply = trailer->post_apply,
+                                .size_bytes = encoder_.bytes_written(),
+                                .timestamp_ms = header.timestamp_ms},
+                       .page_bytes = state.page_bytes,
+                       .size_pages = state.size_pages};
+  return true;
+}
+
+// Fills changes_ with the pages of the new state that must be in the file.
+absl::Status Chain::FindChanges(std::span<const ltx::PageNo> candidates, const NewState& state,
+                                bool everything, const ReadPage& read_page) {
+  changes_.clear();
+  page_.resize(state.page_bytes);
+  const ltx::PageNo lock_page = sqlite::LockPage(state.page_bytes);
+  const ltx::PageNo old_size = everything ? 0 : table_->size_pages();
+  const auto look = [&](ltx::PageNo pgno) -> absl::Status {
+    if (pgno == lock_page) return absl::OkStatus();
+    RETURN_IF_ERROR(read_page(pgno, page_));
+    const ltx::Checksum checksum = ltx::PageChecksum(pgno, page_);
+    if (pgno > old_size || table_->Get(pgno) != checksum) changes_.push_back({pgno, checksum});
+    return absl::OkStatus();
+  };
+  for (const ltx::PageNo pgno : candidates) {
+    if (pgno > std::min(old_size, state.size_pages)) break;  // growth has them all
+    RETURN_IF_ERROR(look(pgno));
+  }
+  for (ltx::PageNo pgno = old_size + 1; pgno <= state.size_pages; ++pgno) {
+    RETURN_IF_ERROR(look(pgno));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ltx::Trailer> Chain::EncodeChanges(const ltx::Header& header, const NewState& state,
+                                                  const ReadPage& read_page) {
+  const bool replaced = header.is_snapshot() || !table_valid_ ||
+                        table_->page_bytes() != state.page_bytes;
+  ltx::Checksum database = replaced ? ltx::kEmptyDatabaseChecksum : table_->position().checksum;
+  if (!replaced) {
+    for (ltx::PageNo pgno = state.size_pages + 1; pgno <= table_->size_pages(); ++pgno) {
+      database = ltx::kChecksumFlag | (database ^ table_->Get(pgno));
+    }
+  }
+  RETURN_IF_ERROR(sink_.Open(log_->TemporaryPath()));
+  RETURN_IF_ERROR(encoder_.Begin(&sink_, header));
+  for (const PageChange& change : changes_) {
+    RETURN_IF_ERROR(read_page(change.pgno, page_));
+    if (ltx::PageChecksum(change.pgno, page_) != change.checksum) {
+      return absl::AbortedError(fmt::format("page {} changed while it was read", change.pgno));
+    }
+    RETURN_IF_ERROR(encoder_.AddPage(change.pgno, page_));
+    const ltx::Checksum old = replaced ? 0 : table_->Get(change.pgno);
+    database = ltx::kChecksumFlag | (database ^ old ^ change.checksum);
+  }
+  ASSIGN_OR_RETURN(const ltx::Trailer trailer, encoder_.Finish(database));
+  RETURN_IF_ERROR(sink_.Close(state.sync));
+  return trailer;
+}
+
+absl::Status Chain::Publish() {
+  CHECK(prepared_.has_value());
+  const Prepared prepared = *prepared_;
+  RETURN_IF_ERROR(log_->Append(log_->TemporaryPath(), prepared.file));
+  prepared_.reset();
+  if (!table_valid_) RETURN_IF_ERROR(table_->Resize(prepared.page_bytes, 0));
+  RETURN_IF_ERROR(
+      Applied(changes_, prepared.page_bytes, prepared.size_pages, prepared.file.max_txid));
+  table_valid_ = true;
+  CHECK(table_->position() == prepared.file.end());
+  return absl::OkStatus();
+}
+
+void Chain::Discard() { prepared_.reset(); }
+
+absl::Status Chain::Accept(const std::string& temporary, const LtxFileRef& file) {
+  return log_->Append(temporary, file);
+}
+
+absl::Status Chain::Applied(std::span<const PageChange> changes, uint32_t page_bytes,
+                            ltx::PageNo size_pages, ltx::TxId txid) {
+  RETURN_IF_ERROR(table_->Resize(page_bytes, size_pages));
+  for (const PageChange& change : changes) table_->Set(change.pgno, change.checksum);
+  table_->SetTxId(txid);
+  return absl::OkStatus();
+}
+
+absl::Status Chain::ResetTable(uint32_t page_bytes, ltx::PageNo size_pages, ltx::TxId txid,
+                               std::span<const ltx::Checksum> checksums) {
+  CHECK(checksums.size() == size_pages);
+  RETURN_IF_ERROR(table_->Resize(page_bytes, 0));
+  RETURN_IF_ERROR(table_->Resize(page_bytes, size_pages));
+  for (ltx::PageNo pgno = 1; pgno <= size_pages; ++pgno) table_->Set(pgno, checksums[pgno - 1]);
+  table_->SetTxId(txid);
+  table_valid_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status Chain::FileSink::Open(const std::string& path) {
+  buffer_.clear();
+  offset_ = 0;
+  path_ = path;
+  ASSIGN_OR_RETURN(fd_, OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC));
+  return absl::OkStatus();
+}
+
+absl::Status Chain::FileSink::Append(std::span<const std::byte> data) {
+  buffer_.insert(buffer_.end(), data.begin(), data.end());
+  return buffer_.size() < kSinkFlushBytes ? absl::OkStatus() : Flush();
+}
+
+absl::Status Chain::FileSink::Flush() {
+  RETURN_IF_ERROR(WriteAt(fd_.get(), buffer_, offset_, path_));
+  offset_ += buffer_.size();
+  buffer_.clear();
+  return absl::OkStatus();
+}
+
+absl::Status Chain::FileSink::Close(bool sync) {
+  RETURN_IF_ERROR(Flush());
+  if (sync) RETURN_IF_ERROR(SyncData(fd_.get(), path_));
+  fd_.reset();
+  return absl::OkStatus();
+}
+
+}  // namespace litefs::db

@@ -1,0 +1,165 @@
+#include "daemon/db/database.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "common/check.h"
+#include "common/posix_io.h"
+#include "common/sqlite_format.h"
+#include "common/status_macros.h"
+#include "ltx/page_checksum.h"
+
+namespace litefs::db {
+namespace {
+
+constexpr ltx::PageNo kPagesALock = 64;  // copied while the mutex is held once
+constexpr std::chrono::seconds kCopyDeadline{30};
+constexpr std::chrono::milliseconds kCopyRetry{5};
+
+absl::StatusOr<UniqueFd> UnlinkedFile(const std::string& directory) {
+  return OpenFile(directory, O_TMPFILE | O_RDWR, 0600);
+}
+
+}  // namespace
+
+ltx::Position Database::position() {
+  MutexLock lock(mu_);
+  return chain_->position();
+}
+
+void Database::NoteChanges(std::span<const PageChange> changes) {
+  if (changed_in_copy_ == nullptr) return;
+  for (const PageChange& change : changes) changed_in_copy_->insert(change.pgno);
+}
+
+void Database::Prune(int64_t oldest_ms, uint64_t max_bytes) {
+  MutexLock lock(mu_);
+  chain_->log().Prune(oldest_ms, max_bytes, chain_->position().txid);
+}
+
+// Copies one page if it is what the table says.
+absl::StatusOr<bool> Database::CopyPage(int fd, ltx::PageNo pgno) {
+  const uint32_t page_bytes = chain_->table().page_bytes();
+  if (pgno > chain_->table().size_pages() || pgno == sqlite::LockPage(page_bytes)) return true;
+  copy_page_.resize(page_bytes);
+  RETURN_IF_ERROR(ReadCommitted(pgno, copy_page_));
+  if (ltx::PageChecksum(pgno, copy_page_) != chain_->table().Get(pgno)) return false;
+  RETURN_IF_ERROR(WriteAt(fd, copy_page_, uint64_t{pgno - 1} * page_bytes, "copy"));
+  return true;
+}
+
+absl::Status Database::CopyPages(const Copy& copy, ltx::PageNo first, ltx::PageNo last,
+                                 PageSet* missed) {
+  MutexLock lock(mu_);
+  if (chain_->table().page_bytes() != copy.page_bytes) {
+    return absl::UnavailableError("the page size changed during the copy");
+  }
+  for (ltx::PageNo pgno = first; pgno <= last; ++pgno) {
+    ASSIGN_OR_RETURN(const bool copied, CopyPage(copy.fd.get(), pgno));
+    if (!copied) missed->insert(pgno);
+  }
+  return absl::OkStatus();
+}
+
+// Copies what is missing, with the chain standing still.  False if something cannot be had yet.
+absl::StatusOr<bool> Database::FinishCopy(Copy* copy, PageSet* missed, PageSet* changed) {
+  MutexLock lock(mu_);
+  if (chain_->table().page_bytes() != copy->page_bytes) {
+    return absl::UnavailableError("the page size changed during the copy");
+  }
+  missed->insert(changed->begin(), changed->end());
+  changed->clear();
+  for (ltx::PageNo pgno = copy->size_pages + 1; pgno <= chain_->table().size_pages(); ++pgno) {
+    missed->insert(pgno);
+  }
+  copy->size_pages = chain_->table().size_pages();
+  for (auto it = missed->begin(); it != missed->end();) {
+    const auto next = std::next(it);
+    ASSIGN_OR_RETURN(const bool copied, CopyPage(copy->fd.get(), *it));
+    if (copied) missed->erase(it);
+    it = next;
+  }
+  if (!missed->empty()) return false;
+  copy->position = chain_->position();
+  const auto bytes = static_cast<off_t>(uint64_t{copy->size_pages} * copy->page_bytes);
+  if (::ftruncate(copy->fd.get(), bytes) != 0) return ErrnoStatus("copy " + name(), errno);
+  changed_in_copy_ = nullptr;
+  return true;
+}
+
+absl::StatusOr<Database::Copy> Database::CopyContent() {
+  MutexLock one_copy(copy_mu_);
+  Copy copy;
+  PageSet missed;
+  PageSet changed;
+  ASSIGN_OR_RETURN(copy.fd, UnlinkedFile(options_.temporary_directory));
+  {
+    MutexLock lock(mu_);
+    if (chain_->position().txid == 0 || !chain_->table_valid()) {
+      return absl::UnavailableError(name() + " has no transaction yet");
+    }
+    copy.page_bytes = chain_->table().page_bytes();
+    copy.size_pages = chain_->table().size_pages();
+    changed_in_copy_ = &changed;
+  }
+  const auto stop_noting = [&] {
+    MutexLock lock(mu_);
+    changed_in_copy_ = nullptr;
+  };
+  for (ltx::PageNo pgno = 1; pgno <= copy.size_pages; pgno += kPagesALock) {
+    const ltx::PageNo last = std::min(copy.size_pages, pgno + kPagesALock - 1);
+    if (const absl::Status status = CopyPages(copy, pgno, last, &missed); !status.ok()) {
+      stop_noting();
+      return status;
+    }
+  }
+  const auto deadline = std::chrono::steady_clock::now() + kCopyDeadline;
+  while (true) {
+    const absl::StatusOr<bool> done = FinishCopy(&copy, &missed, &changed);
+    if (done.ok() && *done) return copy;
+    if (!done.ok() || std::chrono::steady_clock::now() > deadline) {
+      stop_noting();
+      return done.ok() ? absl::UnavailableError(fmt::format(
+                             "{}: {} pages are being written by a long transaction", name(),
+                             missed.size()))
+                       : done.status();
+    }
+    // An app's transaction has pages in the file that are not committed: wait for its end.
+    std::this_thread::sleep_for(kCopyRetry);
+  }
+}
+
+absl::StatusOr<UniqueFd> Database::Snapshot(LtxFileRef* file) {
+  ASSIGN_OR_RETURN(const Copy copy, CopyContent());
+  ASSIGN_OR_RETURN(UniqueFd out, UnlinkedFile(options_.temporary_directory));
+  ltx::FdSink sink(out.get(), "snapshot of " + name());
+  ltx::Encoder encoder;
+  const ltx::Header header{.page_bytes = copy.page_bytes,
+                           .commit = copy.size_pages,
+                           .min_txid = 1,
+                           .max_txid = copy.position.txid,
+                           .timestamp_ms = options_.clock->WallMs(),
+                           .node_id = options_.node_id};
+  RETURN_IF_ERROR(encoder.Begin(&sink, header));
+  std::vector<std::byte> page(copy.page_bytes);
+  for (ltx::PageNo pgno = 1; pgno <= copy.size_pages; ++pgno) {
+    if (pgno == sqlite::LockPage(copy.page_bytes)) continue;
+    RETURN_IF_ERROR(ReadExactAt(copy.fd.get(), page, uint64_t{pgno - 1} * copy.page_bytes, "copy"));
+    RETURN_IF_ERROR(encoder.AddPage(pgno, page));
+  }
+  ASSIGN_OR_RETURN(const ltx::Trailer trailer, encoder.Finish(copy.position.checksum));
+  RETURN_IF_ERROR(sink.Flush());
+  if (::lseek(out.get(), 0, SEEK_SET) != 0) return ErrnoStatus("seek", errno);
+  *file = {.min_txid = 1,
+           .max_txid = header.max_txid,
+           .post_apply = trailer.post_apply,
+           .size_bytes = encoder.bytes_written(),
+           .timestamp_ms = header.timestamp_ms};
+  return out;
+}
+
+}  // namespace litefs::db

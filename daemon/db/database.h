@@ -1,0 +1,96 @@
+// Database: what a primary's and a replica's database have in common: a name, a mutex, a chain, and
+// a consistent copy of the content for exports and snapshots.
+//
+// Threads: every public method may be called from any thread.  Lock order: Database::mu_ before the
+// log's own.
+
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/mutex.h"
+#include "common/unique_fd.h"
+#include "daemon/db/chain.h"
+
+namespace litefs::db {
+
+struct DatabaseOptions {
+  std::string name;               // file name in the database directory
+  std::string path;               // of the database file
+  std::string control_directory;  // .litefs/dbs/<name>
+  std::string temporary_directory;
+  uint64_t node_id = 0;
+  const Clock* clock = nullptr;
+  // Called, with the mutex held, after files were added to the chain.
+  std::function<void(const std::string& name, ltx::TxId min_txid, ltx::TxId max_txid)> on_commit;
+};
+
+struct DatabaseInfo {
+  ltx::Position position;  // that the database file is at
+  ltx::PageNo size_pages = 0;
+  uint32_t page_bytes = 0;
+  bool wal = false;
+  uint64_t ltx_files = 0;
+  uint64_t ltx_bytes = 0;
+  uint64_t reconciled = 0;  // transactions that were made by comparing
+  std::string error;        // empty: all is well
+};
+
+class Database {
+ public:
+  virtual ~Database() = default;
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  const std::string& name() const { return options_.name; }
+  // Thread-safe by itself.
+  const LtxLog& log() const { return chain_->log(); }
+  ltx::Position position() EXCLUDES(mu_);
+  virtual DatabaseInfo Info() EXCLUDES(mu_) = 0;
+
+  // A copy of the whole content at one position.
+  struct Copy {
+    UniqueFd fd;  // an unlinked file of size_pages * page_bytes
+    ltx::Position position;
+    uint32_t page_bytes = 0;
+    ltx::PageNo size_pages = 0;
+  };
+  // Takes the copy while the app goes on: each page is believed when it has the checksum that the
+  // table says, and what was committed meanwhile is read again (docs/REPLICATION.md, "Snapshots").
+  // kUnavailable if the database did not come to rest within 30 s.
+  absl::StatusOr<Copy> CopyContent() EXCLUDES(mu_);
+  // The same as an LTX snapshot file, unlinked, positioned at 0.
+  absl::StatusOr<UniqueFd> Snapshot(LtxFileRef* file) EXCLUDES(mu_);
+
+  void Prune(int64_t oldest_ms, uint64_t max_bytes) EXCLUDES(mu_);
+
+ protected:
+  explicit Database(DatabaseOptions options) : options_(std::move(options)) {}
+  // The page as of chain_->position(), or anything if it cannot be had just now: the caller checks.
+  virtual absl::Status ReadCommitted(ltx::PageNo pgno, std::span<std::byte> page) REQUIRES(mu_) = 0;
+  // Must be called after each change of the chain with what changed.
+  void NoteChanges(std::span<const PageChange> changes) REQUIRES(mu_);
+
+  const DatabaseOptions options_;
+  Mutex mu_;
+  std::unique_ptr<Chain> chain_;  // its table GUARDED_BY(mu_); constant after construction
+
+ private:
+  using PageSet = absl::flat_hash_set<ltx::PageNo>;
+  absl::Status CopyPages(const Copy& copy, ltx::PageNo first, ltx::PageNo last, PageSet* missed)
+      EXCLUDES(mu_);
+  absl::StatusOr<bool> FinishCopy(Copy* copy, PageSet* missed, PageSet* changed) EXCLUDES(mu_);
+  absl::StatusOr<bool> CopyPage(int fd, ltx::PageNo pgno) REQUIRES(mu_);
+
+  // While a copy is being made: the pages that changed since it began.
+  Mutex copy_mu_;  // one copy at a time; before mu_
+  PageSet* changed_in_copy_ GUARDED_BY(mu_) = nullptr;
+  std::vector<std::byte> copy_page_ GUARDED_BY(mu_);
+};
+
+}  // namespace litefs::db

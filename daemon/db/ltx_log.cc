@@ -1,0 +1,183 @@
+#include "daemon/db/ltx_log.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+#include "common/check.h"
+#include "common/posix_io.h"
+#include "common/status_macros.h"
+#include "ltx/decoder.h"
+
+namespace litefs::db {
+namespace {
+
+uint64_t DiskBytes(uint64_t size_bytes) { return (size_bytes + 4095) & ~uint64_t{4095}; }
+
+absl::StatusOr<LtxFileRef> VerifyOne(const std::string& path) {
+  ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(path, O_RDONLY));
+  ASSIGN_OR_RETURN(ltx::FdSource source, ltx::FdSource::Open(fd.get(), path));
+  ASSIGN_OR_RETURN(const ltx::FileInfo info, ltx::VerifyFile(source));
+  return LtxFileRef{.min_txid = info.header.min_txid,
+                    .max_txid = info.header.max_txid,
+                    .pre_apply = info.header.pre_apply,
+                    .post_apply = info.trailer.post_apply,
+                    .size_bytes = source.size(),
+                    .timestamp_ms = info.header.timestamp_ms};
+}
+
+absl::Status SetAside(const std::string& directory, const std::string& name) {
+  RETURN_IF_ERROR(MakeDirectory(directory + "/set-aside"));
+  return Rename(directory + "/" + name, directory + "/set-aside/" + name);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LtxLog>> LtxLog::Open(const std::string& directory,
+                                                     std::string* report) {
+  std::unique_ptr<LtxLog> log(new LtxLog(directory));
+  RETURN_IF_ERROR(log->Load(report));
+  return log;
+}
+
+// Goes from the newest file to the oldest, so that what stays is the longest sound end of the chain.
+absl::Status LtxLog::Load(std::string* report) {
+  ::unlink(TemporaryPath().c_str());
+  ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(directory_));
+  std::erase_if(names, [](const std::string& name) { return !ltx::ParseFileName(name); });
+  std::sort(names.rbegin(), names.rend());
+  MutexLock lock(mu_);
+  bool chain_ended = false;
+  for (const std::string& name : names) {
+    absl::StatusOr<LtxFileRef> file = VerifyOne(directory_ + "/" + name);
+    if (file.ok() && ltx::FormatFileName(file->min_txid, file->max_txid) != name) {
+      file = absl::DataLossError("name and header disagree");
+    }
+    if (!file.ok()) {
+      if (file.status().code() != absl::StatusCode::kDataLoss &&
+          file.status().code() != absl::StatusCode::kOutOfRange) {
+        return file.status();  // an error of reading is no verdict on the file
+      }
+      *report += fmt::format("set aside broken {}/{}: {}\n", directory_, name,
+                             file.status().ToString());
+      RETURN_IF_ERROR(SetAside(directory_, name));
+      chain_ended = !files_.empty();
+      continue;
+    }
+    const bool follows = files_.empty() || (file->max_txid + 1 == files_.front().min_txid &&
+                                            file->post_apply == files_.front().pre_apply);
+    if (chain_ended || !follows) {
+      *report += fmt::format("set aside {}/{}: it does not lead to {}\n", directory_, name,
+                             ltx::FormatPosition(files_.back().end()));
+      RETURN_IF_ERROR(SetAside(directory_, name));
+      chain_ended = true;
+      continue;
+    }
+    size_bytes_ += DiskBytes(file->size_bytes);
+    files_.push_front(*file);
+  }
+  return absl::OkStatus();
+}
+
+ltx::Position LtxLog::tip() const {
+  MutexLock lock(mu_);
+  return files_.empty() ? ltx::Position{} : files_.back().end();
+}
+
+size_t LtxLog::file_count() const {
+  MutexLock lock(mu_);
+  return files_.size();
+}
+
+uint64_t LtxLog::size_bytes() const {
+  MutexLock lock(mu_);
+  return size_bytes_;
+}
+
+std::string LtxLog::PathOf(const LtxFileRef& file) const {
+  return directory_ + "/" + ltx::FormatFileName(file.min_txid, file.max_txid);
+}
+
+absl::Status LtxLog::Append(const std::string& temporary, const LtxFileRef& file) {
+  MutexLock lock(mu_);
+  if (files_.empty()) {
+    CHECK(file.min_txid >= 1);
+  } else {
+    CHECK(file.min_txid == files_.back().max_txid + 1);  // (I1)
+    CHECK(file.pre_apply == files_.back().post_apply);
+  }
+  RETURN_IF_ERROR(Rename(temporary, PathOf(file)));
+  files_.push_back(file);
+  size_bytes_ += DiskBytes(file.size_bytes);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LtxFileRef> LtxLog::FileAfter(const ltx::Position& from) const {
+  MutexLock lock(mu_);
+  if (files_.empty()) return absl::NotFoundError("the chain is empty");
+  if (from == files_.back().end()) return absl::NotFoundError("at the tip");
+  const auto next = std::partition_point(
+      files_.begin(), files_.end(),
+      [&](const LtxFileRef& file) { return file.min_txid <= from.txid; });
+  if (next == files_.end() || next->min_txid != from.txid + 1 ||
+      (from.txid != 0 && next->pre_apply != from.checksum)) {
+    return absl::OutOfRangeError(ltx::FormatPosition(from) + " is not in the chain");
+  }
+  return *next;
+}
+
+absl::StatusOr<UniqueFd> LtxLog::OpenForReading(const LtxFileRef& file) const {
+  return OpenFile(PathOf(file), O_RDONLY);
+}
+
+absl::StatusOr<LtxFileRef> LtxLog::Last() const {
+  MutexLock lock(mu_);
+  if (files_.empty()) return absl::NotFoundError("the chain is empty");
+  return files_.back();
+}
+
+std::optional<ltx::Position> LtxLog::FindChecksum(ltx::Checksum checksum) const {
+  MutexLock lock(mu_);
+  for (auto file = files_.rbegin(); file != files_.rend(); ++file) {
+    if (file->post_apply == checksum) return file->end();
+  }
+  if (!files_.empty() && files_.front().pre_apply == checksum) {
+    return ltx::Position{files_.front().min_txid - 1, checksum};
+  }
+  return std::nullopt;
+}
+
+bool LtxLog::BeginsWithSnapshot() const {
+  MutexLock lock(mu_);
+  return !files_.empty() && files_.front().min_txid == 1;
+}
+
+void LtxLog::Prune(int64_t oldest_ms, uint64_t max_bytes, ltx::TxId keep_after) {
+  MutexLock lock(mu_);
+  while (files_.size() > 1 && files_.front().max_txid <= keep_after &&
+         (files_.front().timestamp_ms < oldest_ms || size_bytes_ > max_bytes)) {
+    if (::unlink(PathOf(files_.front()).c_str()) != 0 && errno != ENOENT) return;
+    size_bytes_ -= DiskBytes(files_.front().size_bytes);
+    files_.pop_front();
+  }
+}
+
+absl::Status LtxLog::MoveAway(const std::string& destination) {
+  RETURN_IF_ERROR(MakeDirectory(destination));
+  MutexLock lock(mu_);
+  while (!files_.empty()) {
+    const LtxFileRef& file = files_.front();
+    RETURN_IF_ERROR(
+        Rename(PathOf(file), destination + "/" + ltx::FormatFileName(file.min_txid, file.max_txid)));
+    size_bytes_ -= DiskBytes(file.size_bytes);
+    files_.pop_front();
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace litefs::db

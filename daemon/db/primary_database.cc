@@ -1,0 +1,352 @@
+#include "daemon/db/primary_database.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/check.h"
+#include "common/log.h"
+#include "common/sqlite_format.h"
+#include "common/status_macros.h"
+#include "daemon/sqlite/file_lock.h"
+#include "daemon/sqlite/settle.h"
+#include "ltx/page_checksum.h"
+
+namespace litefs::db {
+namespace {
+
+// How often a comparison under way is repeated when the app's checkpoints get in between.
+constexpr int kReconcileRounds = 100;
+
+}  // namespace
+
+PrimaryDatabase::PrimaryDatabase(DatabaseOptions options)
+    : Database(std::move(options)), file_(options_.path) {}
+
+absl::StatusOr<std::unique_ptr<PrimaryDatabase>> PrimaryDatabase::Open(DatabaseOptions options,
+                                                                       std::string* report) {
+  std::unique_ptr<PrimaryDatabase> database(new PrimaryDatabase(std::move(options)));
+  ASSIGN_OR_RETURN(database->chain_,
+                   Chain::Open({.directory = database->options_.control_directory,
+                                .node_id = database->options_.node_id,
+                                .clock = database->options_.clock},
+                               report));
+  MutexLock lock(database->mu_);
+  database->wal_ = std::make_unique<WalCapture>(database->options_.path, &database->file_,
+                                                database->chain_.get());
+  if (const absl::Status status = database->Recover(); !status.ok()) {
+    // The database stays under watch: a commit or a retry will bring the chain to it.
+    *report += fmt::format("{}: {}\n", database->name(), status.ToString());
+    database->SetError(status);
+    database->suspects_.AddEverything();
+  }
+  return database;
+}
+
+// Brings the chain to what the database is now, whatever happened while nobody looked.
+absl::Status PrimaryDatabase::Recover() {
+  suspects_.AddEverything();
+  ASSIGN_OR_RETURN(const bool present, RefreshFile());
+  if (!present) {
+    suspects_.Clear();
+    if (chain_->position().txid == 0) return absl::OkStatus();
+    return absl::NotFoundError("the database file is gone; its chain is kept");
+  }
+  RETURN_IF_ERROR(wal_->Resume(/*to_end=*/false));
+  return ResolveSuspects();
+}
+
+void PrimaryDatabase::SetError(const absl::Status& status) {
+  const std::string message = status.ok() ? "" : status.ToString();
+  if (message == error_) return;
+  error_ = message;
+  if (!status.ok()) LogWarn("capture", fmt::format("db={} error=\"{}\"", name(), error_));
+}
+
+// Opens the file if it is there and a database; false if not.
+absl::StatusOr<bool> PrimaryDatabase::RefreshFile() {
+  bool replaced = false;
+  const absl::Status status = file_.Refresh(&replaced);
+  if (absl::IsNotFound(status)) return false;
+  RETURN_IF_ERROR(status);
+  if (replaced) {
+    LogInfo("capture", fmt::format("db={} the file was replaced: comparing all pages", name()));
+    suspects_.AddEverything();
+  }
+  const absl::StatusOr<sqlite::DbHeader> header = file_.ReadHeader();
+  if (absl::IsNotFound(header.status()) || absl::IsDataLoss(header.status())) return false;
+  RETURN_IF_ERROR(header.status());
+  wal_mode_ = header->wal;
+  return true;
+}
+
+absl::Status PrimaryDatabase::ReadCommitted(ltx::PageNo pgno, std::span<std::byte> page) {
+  return wal_->ReadPage(pgno, page);
+}
+
+void PrimaryDatabase::SessionStarted(SessionId session) {
+  MutexLock lock(mu_);
+  sessions_[session];
+  if (const absl::StatusOr<bool> present = RefreshFile(); !present.ok()) {
+    SetError(present.status());
+  }
+}
+
+void PrimaryDatabase::AddDirty(SessionId session, uint64_t offset, uint64_t length) {
+  MutexLock lock(mu_);
+  sessions_[session].Add(offset, length);
+  prepared_for_.reset();
+}
+
+void PrimaryDatabase::AddEverything(SessionId session) {
+  MutexLock lock(mu_);
+  sessions_[session].AddEverything();
+  prepared_for_.reset();
+}
+
+// What a commit of this session has to compare.  Whoever commits holds the database exclusively,
+// so the suspects can be decided with it.
+DirtyRanges PrimaryDatabase::Claimed(SessionId session) {
+  DirtyRanges ranges = suspects_;
+  ranges.Merge(sessions_[session]);
+  return ranges;
+}
+
+absl::StatusOr<bool> PrimaryDatabase::PrepareRanges(const DirtyRanges& ranges, bool sync) {
+  ASSIGN_OR_RETURN(const bool present, RefreshFile());
+  if (!present) return false;
+  // A checkpoint's pages must be in the chain before they are compared.
+  RETURN_IF_ERROR(CaptureWalLocked());
+  ASSIGN_OR_RETURN(const sqlite::DbHeader header, file_.ReadHeader());
+  Chain::NewState state{.page_bytes = header.page_bytes, .sync = sync};
+  if (wal_->size_pages() != 0 && wal_->page_bytes() == header.page_bytes) {
+    state.size_pages = wal_->size_pages();
+    wal_->DescribePosition(&state);
+  } else {
+    ASSIGN_OR_RETURN(state.size_pages, file_.SizePages(header));
+  }
+  ranges.Pages(state.page_bytes, state.size_pages, &pages_);
+  return chain_->Prepare(pages_, state, [this](ltx::PageNo pgno, std::span<std::byte> page) {
+    return wal_->ReadPage(pgno, page);
+  });
+}
+
+absl::Status PrimaryDatabase::PublishPrepared() {
+  if (!chain_->prepared()) return absl::OkStatus();
+  RETURN_IF_ERROR(chain_->Publish());
+  NoteChanges(chain_->prepared_changes());
+  const absl::StatusOr<LtxFileRef> last = chain_->log().Last();
+  CHECK(last.ok());
+  if (options_.on_commit) options_.on_commit(name(), last->min_txid, last->max_txid);
+  return absl::OkStatus();
+}
+
+void PrimaryDatabase::NoteCaptured() {
+  if (const absl::StatusOr<int64_t> mtime = file_.ModifiedNs(); mtime.ok()) {
+    captured_mtime_ns_ = *mtime;
+  }
+}
+
+void PrimaryDatabase::Suspect(SessionId session) {
+  suspects_.Merge(sessions_[session]);
+  sessions_[session].Clear();
+  prepared_for_.reset();
+}
+
+void PrimaryDatabase::Prepare(SessionId session, bool sync) {
+  MutexLock lock(mu_);
+  if (pending_.has_value()) return;  // Commit will do it all
+  const absl::StatusOr<bool> changed = PrepareRanges(Claimed(session), sync);
+  prepared_for_.reset();
+  if (changed.ok()) {
+    prepared_for_ = session;
+  } else {
+    chain_->Discard();
+  }
+}
+
+absl::Status PrimaryDatabase::Commit(SessionId session, bool sync, bool recheck) {
+  MutexLock lock(mu_);
+  if (pending_.has_value() && *pending_ != session) {
+    // Its Done was looked for and is not there: its process must be gone, or SQLite's lock broken.
+    Suspect(*pending_);
+    pending_.reset();
+    chain_->Discard();
+  }
+  if (recheck) {
+    // An app in trouble lets go of its lock with a hot journal behind it: nothing is committed.
+    ASSIGN_OR_RETURN(const bool hot, sqlite::JournalHasContent(options_.path));
+    if (hot) {
+      Suspect(session);
+      return absl::OkStatus();
+    }
+  }
+  if (prepared_for_ != session) {  // nothing was written since Prepare: it is as prepared
+    const absl::StatusOr<bool> changed = PrepareRanges(Claimed(session), sync);
+    if (!changed.ok()) {
+      SetError(changed.status());
+      if (recheck) Suspect(session);  // nobody can be told: keep at it
+      return changed.status();
+    }
+  }
+  prepared_for_.reset();
+  if (recheck) {
+    RETURN_IF_ERROR(PublishPrepared());
+    sessions_[session].Clear();
+    suspects_.Clear();
+    NoteCaptured();
+    SetError(absl::OkStatus());
+    return absl::OkStatus();
+  }
+  pending_ = session;
+  return absl::OkStatus();
+}
+
+void PrimaryDatabase::Done(SessionId session, int error) {
+  MutexLock lock(mu_);
+  if (pending_ != session) return;
+  pending_.reset();
+  absl::Status status;
+  if (error == 0) {
+    status = PublishPrepared();
+  } else {
+    status = absl::AbortedError(fmt::format("the app's commit failed: errno {}", error));
+  }
+  if (status.ok()) {
+    suspects_.Clear();
+    sessions_[session].Clear();
+    NoteCaptured();
+  } else {
+    chain_->Discard();
+    Suspect(session);
+  }
+  SetError(error == 0 ? status : absl::OkStatus());
+}
+
+void PrimaryDatabase::SessionEnded(SessionId session) {
+  MutexLock lock(mu_);
+  if (pending_ == session) {
+    pending_.reset();
+    chain_->Discard();
+  }
+  Suspect(session);
+  sessions_.erase(session);
+  // Ranges that the process noted and never sent died with it.
+  const absl::StatusOr<bool> present = RefreshFile();
+  if (!present.ok() || !*present || wal_mode_) return;
+  const absl::StatusOr<int64_t> mtime = file_.ModifiedNs();
+  if (mtime.ok() && *mtime != captured_mtime_ns_) suspects_.AddEverything();
+}
+
+std::optional<SessionId> PrimaryDatabase::pending_session() {
+  MutexLock lock(mu_);
+  return pending_;
+}
+
+absl::Status PrimaryDatabase::CaptureWalLocked() {
+  if (pending_.has_value()) return absl::OkStatus();  // a prepared transaction awaits its outcome
+  prepared_for_.reset();
+  if (!chain_->table_valid()) {
+    suspects_.AddEverything();
+    return absl::OkStatus();
+  }
+  bool lost = false;
+  const ltx::Position before = chain_->log().tip();
+  const absl::StatusOr<int> files = wal_->Poll(&lost, [this] {
+    NoteChanges(chain_->prepared_changes());
+  });
+  wal_retry_ = !files.ok();
+  if (lost) {
+    LogWarn("capture", fmt::format("db={} the WAL was reset by a program without the shim", name()));
+    suspects_.AddEverything();
+  }
+  const ltx::Position after = chain_->log().tip();
+  if (after.txid != before.txid && options_.on_commit) {
+    options_.on_commit(name(), before.txid + 1, after.txid);
+  }
+  return files.status();
+}
+
+absl::Status PrimaryDatabase::CaptureWal() {
+  MutexLock lock(mu_);
+  if (!file_.is_open()) RETURN_IF_ERROR(RefreshFile().status());
+  const absl::Status status = CaptureWalLocked();
+  SetError(status);
+  return status;
+}
+
+absl::Status PrimaryDatabase::Drain() {
+  RETURN_IF_ERROR(CaptureWal());
+  MutexLock lock(mu_);
+  wal_->ExpectReset();
+  return absl::OkStatus();
+}
+
+bool PrimaryDatabase::NeedsAttention() {
+  MutexLock lock(mu_);
+  return (!suspects_.empty() && file_.is_open() && !pending_.has_value()) || wal_retry_;
+}
+
+void PrimaryDatabase::Attend() {
+  MutexLock lock(mu_);
+  if (pending_.has_value()) return;
+  if (wal_retry_) SetError(CaptureWalLocked());
+  if (suspects_.empty()) return;
+  const absl::Status status = ResolveSuspects();
+  if (!absl::IsUnavailable(status)) SetError(status);
+}
+
+// Decides the suspects by content.  kUnavailable while an app holds its locks.
+absl::Status PrimaryDatabase::ResolveSuspects() {
+  ASSIGN_OR_RETURN(const bool present, RefreshFile());
+  if (!present) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const bool hot, sqlite::HasHotJournal(options_.path));
+  if (hot) RETURN_IF_ERROR(sqlite::Settle(options_.path));
+  ASSIGN_OR_RETURN(const sqlite::SharedLock lock, sqlite::SharedLock::Take(file_.fd()));
+  // In WAL mode the shared lock keeps nobody from writing, only from leaving the mode.
+  const bool everything = suspects_.everything();
+  ASSIGN_OR_RETURN(const bool changed, CompareSuspects());
+  suspects_.Clear();
+  if (changed) {
+    ++reconciled_;
+    const std::string position = ltx::FormatPosition(chain_->log().tip());
+    if (everything) {
+      LogInfo("reconcile", fmt::format("db={} position={}", name(), position));
+    }
+  }
+  NoteCaptured();
+  SetError(absl::OkStatus());
+  return absl::OkStatus();
+}
+
+// Compares under SHARED.  In WAL mode a checkpoint may meanwhile bring pages into the file that
+// were committed after our position; so a difference counts only if nothing was committed since it
+// was seen.  In rollback modes the first round is the last.
+absl::StatusOr<bool> PrimaryDatabase::CompareSuspects() {
+  for (int round = 0; round < kReconcileRounds; ++round) {
+    if (!chain_->table_valid()) RETURN_IF_ERROR(wal_->Resume(/*to_end=*/true));
+    const absl::StatusOr<bool> changed = PrepareRanges(suspects_, /*sync=*/false);
+    if (absl::IsAborted(changed.status())) continue;  // a page changed while it was read
+    RETURN_IF_ERROR(changed.status());
+    if (!*changed) return false;
+    ASSIGN_OR_RETURN(const bool newer, wal_->HasUncaptured());
+    if (newer) continue;
+    RETURN_IF_ERROR(PublishPrepared());
+    return true;
+  }
+  return absl::UnavailableError("the database changes faster than it can be compared");
+}
+
+DatabaseInfo PrimaryDatabase::Info() {
+  MutexLock lock(mu_);
+  return {.position = chain_->position(),
+          .size_pages = chain_->table().size_pages(),
+          .page_bytes = chain_->table().page_bytes(),
+          .wal = wal_mode_,
+          .ltx_files = chain_->log().file_count(),
+          .ltx_bytes = chain_->log().size_bytes(),
+          .reconciled = reconciled_,
+          .error = error_};
+}
+
+}  // namespace litefs::db

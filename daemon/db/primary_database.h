@@ -1,0 +1,94 @@
+// PrimaryDatabase: a database that local apps write.  Turns what the sessions report into
+// transactions of the chain; orchestrates JournalCapture's ranges, WalCapture and reconciliation.
+//
+// A session is one connected process (daemon/session).  What it reports:
+//   Dirty* [Prepare] Commit Done      a rollback-mode transaction, or something that looks like one
+//   Bell, Drain                       the WAL has grown, or is about to be reset
+//   SessionEnded                      the process closed the database, or died
+// docs/CAPTURE.md explains why content, not the order of calls, decides what a transaction is.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "daemon/db/database.h"
+#include "daemon/db/database_file.h"
+#include "daemon/db/dirty_ranges.h"
+#include "daemon/db/wal_capture.h"
+
+namespace litefs::db {
+
+using SessionId = uint64_t;
+
+class PrimaryDatabase final : public Database {
+ public:
+  // Opens the chain and brings it to the state of the database file, if there is one.
+  // *report gets a line for each thing a human should know.
+  static absl::StatusOr<std::unique_ptr<PrimaryDatabase>> Open(DatabaseOptions options,
+                                                               std::string* report);
+
+  DatabaseInfo Info() override EXCLUDES(mu_);
+
+  // A session begins, on the file (device, inode).
+  void SessionStarted(SessionId session) EXCLUDES(mu_);
+  void AddDirty(SessionId session, uint64_t offset, uint64_t length) EXCLUDES(mu_);
+  void AddEverything(SessionId session) EXCLUDES(mu_);
+  // The app is syncing: build and sync the transaction now.  Errors are told by Commit.
+  void Prepare(SessionId session, bool sync) EXCLUDES(mu_);
+  // The app is at its commit point.  On success what it wrote is prepared, and Done must follow.
+  // With recheck set it is only letting go of its lock: what is committed is published at once.
+  absl::Status Commit(SessionId session, bool sync, bool recheck) EXCLUDES(mu_);
+  void Done(SessionId session, int error) EXCLUDES(mu_);
+  void SessionEnded(SessionId session) EXCLUDES(mu_);
+  // The session whose Done is awaited.
+  std::optional<SessionId> pending_session() EXCLUDES(mu_);
+
+  // Captures what the WAL holds.
+  absl::Status CaptureWal() EXCLUDES(mu_);
+  // As CaptureWal, before the log is reset.
+  absl::Status Drain() EXCLUDES(mu_);
+
+  // True while something waits for a lock or a retry; then Attend should be called every few ms.
+  bool NeedsAttention() EXCLUDES(mu_);
+  void Attend() EXCLUDES(mu_);
+
+ protected:
+  absl::Status ReadCommitted(ltx::PageNo pgno, std::span<std::byte> page) override REQUIRES(mu_);
+
+ private:
+  explicit PrimaryDatabase(DatabaseOptions options);
+  absl::Status Recover() REQUIRES(mu_);
+  absl::Status CaptureWalLocked() REQUIRES(mu_);
+  absl::StatusOr<bool> PrepareRanges(const DirtyRanges& ranges, bool sync) REQUIRES(mu_);
+  absl::Status PublishPrepared() REQUIRES(mu_);
+  absl::StatusOr<bool> CompareSuspects() REQUIRES(mu_);
+  void NoteCaptured() REQUIRES(mu_);
+  void Suspect(SessionId session) REQUIRES(mu_);
+  absl::Status ResolveSuspects() REQUIRES(mu_);
+  absl::StatusOr<bool> RefreshFile() REQUIRES(mu_);
+  DirtyRanges Claimed(SessionId session) REQUIRES(mu_);
+  void SetError(const absl::Status& status) REQUIRES(mu_);
+
+  DatabaseFile file_ GUARDED_BY(mu_);
+  std::unique_ptr<WalCapture> wal_ GUARDED_BY(mu_);
+  absl::flat_hash_map<SessionId, DirtyRanges> sessions_ GUARDED_BY(mu_);
+  // What may have changed without a known outcome; compared as soon as that can be done.
+  DirtyRanges suspects_ GUARDED_BY(mu_);
+  // Whose Prepare is still all there is to prepare, and whose Done is awaited.
+  std::optional<SessionId> prepared_for_ GUARDED_BY(mu_);
+  std::optional<SessionId> pending_ GUARDED_BY(mu_);
+  bool wal_mode_ GUARDED_BY(mu_) = false;
+  bool wal_retry_ GUARDED_BY(mu_) = false;
+  int64_t captured_mtime_ns_ GUARDED_BY(mu_) = 0;
+  uint64_t reconciled_ GUARDED_BY(mu_) = 0;
+  std::string error_ GUARDED_BY(mu_);
+  std::vector<ltx::PageNo> pages_ GUARDED_BY(mu_);
+};
+
+}  // namespace litefs::db

@@ -1,0 +1,280 @@
+#include "daemon/db/replica_database.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "common/check.h"
+#include "common/hex.h"
+#include "common/log.h"
+#include "common/posix_io.h"
+#include "common/sqlite_format.h"
+#include "common/status_macros.h"
+#include "ltx/page_checksum.h"
+
+namespace litefs::db {
+namespace {
+
+// One apply takes in at most so many stored files: bounded descriptors and memory.
+constexpr size_t kFilesABatch = 128;
+constexpr uint64_t kBytesABatch = 64 << 20;
+constexpr size_t kCopyBytes = 1 << 20;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ReplicaDatabase>> ReplicaDatabase::Open(DatabaseOptions options,
+                                                                       std::string* report) {
+  std::unique_ptr<ReplicaDatabase> database(new ReplicaDatabase(std::move(options)));
+  ASSIGN_OR_RETURN(database->chain_,
+                   Chain::Open({.directory = database->options_.control_directory,
+                                .node_id = database->options_.node_id,
+                                .clock = database->options_.clock,
+                                .replica = true},
+                               report));
+  MutexLock lock(database->mu_);
+  if (const absl::Status status = database->OpenFile(); !status.ok()) {
+    *report += fmt::format("{}: {}\n", database->name(), status.ToString());
+    database->error_ = status.ToString();
+  }
+  return database;
+}
+
+absl::Status ReplicaDatabase::OpenFile() {
+  if (file_ != nullptr) return absl::OkStatus();
+  ASSIGN_OR_RETURN(file_, ReplicaFile::Open({.path = options_.path,
+                                             .temporary_directory = options_.temporary_directory}));
+  if (const absl::Status status = IdentifyContent(); !status.ok()) {
+    file_.reset();
+    return status;
+  }
+  error_.clear();
+  return absl::OkStatus();
+}
+
+// Finds where in the chain the database file is, by its content: the only witness that survives
+// everything.  A content that the chain does not know is kept aside, and a snapshot asked for.
+absl::Status ReplicaDatabase::IdentifyContent() {
+  const ReplicaFile::Shape shape = file_->shape();
+  std::vector<ltx::Checksum> checksums(shape.size_pages);
+  std::vector<std::byte> page(shape.page_bytes);
+  ltx::Checksum database = ltx::kEmptyDatabaseChecksum;
+  for (ltx::PageNo pgno = 1; pgno <= shape.size_pages; ++pgno) {
+    if (pgno == sqlite::LockPage(shape.page_bytes)) continue;
+    RETURN_IF_ERROR(file_->ReadPage(pgno, page));
+    checksums[pgno - 1] = ltx::PageChecksum(pgno, page);
+    database = ltx::kChecksumFlag | (database ^ checksums[pgno - 1]);
+  }
+  if (shape.size_pages == 0) {  // not there yet
+    RETURN_IF_ERROR(chain_->ResetTable(shape.page_bytes, 0, 0, {}));
+    if (chain_->log().tip().txid != 0 && !chain_->log().BeginsWithSnapshot()) {
+      NeedSnapshot("the database file is gone");
+    }
+    return absl::OkStatus();
+  }
+  const std::optional<ltx::Position> known = chain_->log().FindChecksum(database);
+  RETURN_IF_ERROR(chain_->ResetTable(shape.page_bytes, shape.size_pages,
+                                     known.has_value() ? known->txid : 0, checksums));
+  if (known.has_value()) return absl::OkStatus();
+  return KeepDiverged("the database file was changed by somebody else");
+}
+
+// (I2) What the primary does not have is not lost: a copy of the file is kept with the branches.
+absl::Status ReplicaDatabase::KeepDiverged(const std::string& reason) {
+  const std::string branches = options_.control_directory + "/branches";
+  RETURN_IF_ERROR(MakeDirectory(branches));
+  const std::string path = fmt::format("{}/{}-{}", branches, options_.clock->WallMs(), name());
+  ASSIGN_OR_RETURN(const UniqueFd out, litefs::OpenFile(path, O_WRONLY | O_CREAT | O_EXCL));
+  const ReplicaFile::Shape shape = file_->shape();
+  std::vector<std::byte> page(shape.page_bytes);
+  for (ltx::PageNo pgno = 1; pgno <= shape.size_pages; ++pgno) {
+    if (pgno == sqlite::LockPage(shape.page_bytes)) continue;
+    RETURN_IF_ERROR(file_->ReadPage(pgno, page));
+    RETURN_IF_ERROR(WriteAt(out.get(), page, uint64_t{pgno - 1} * shape.page_bytes, path));
+  }
+  RETURN_IF_ERROR(SyncData(out.get(), path));
+  NeedSnapshot(fmt::format("{}; it is kept as {}", reason, path));
+  return absl::OkStatus();
+}
+
+void ReplicaDatabase::NeedSnapshot(const std::string& reason) {
+  if (!needs_snapshot_.exchange(true)) {
+    LogWarn("apply", fmt::format("db={} asking for a snapshot: {}", name(), reason));
+  }
+}
+
+absl::Status ReplicaDatabase::ReadCommitted(ltx::PageNo pgno, std::span<std::byte> page) {
+  if (file_ == nullptr) return absl::UnavailableError(name() + " is not open");
+  return file_->ReadPage(pgno, page);
+}
+
+ltx::Position ReplicaDatabase::stored_position() {
+  MutexLock lock(receive_mu_);
+  return needs_snapshot_ ? ltx::Position{} : chain_->log().tip();
+}
+
+absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(int fd, uint64_t size_bytes) {
+  ASSIGN_OR_RETURN(ltx::FdSource source, ltx::FdSource::Open(fd, "received file"));
+  if (source.size() != size_bytes) return absl::DataLossError("the received file has lost bytes");
+  return Receive(source);
+}
+
+absl::Status ReplicaDatabase::StoreFile(ltx::ByteSource& source, const std::string& path) {
+  ASSIGN_OR_RETURN(const UniqueFd out, litefs::OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC));
+  std::vector<std::byte> buffer(std::min<uint64_t>(kCopyBytes, source.size()));
+  for (uint64_t at = 0; at < source.size(); at += buffer.size()) {
+    const auto part =
+        std::span(buffer).first(std::min<uint64_t>(buffer.size(), source.size() - at));
+    RETURN_IF_ERROR(source.ReadAt(part, at));
+    RETURN_IF_ERROR(WriteAt(out.get(), part, at, path));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(ltx::ByteSource& source) {
+  MutexLock lock(receive_mu_);
+  ASSIGN_OR_RETURN(const ltx::FileInfo info, ltx::VerifyFile(source));
+  const ltx::Header& header = info.header;
+  const ltx::Position tip = chain_->log().tip();
+  const bool follows = !needs_snapshot_ && tip.txid != 0 && header.min_txid == tip.txid + 1 &&
+                       header.pre_apply == tip.checksum;
+  if (!header.has_checksums() || (!follows && !header.is_snapshot())) {
+    return absl::FailedPreconditionError(fmt::format(
+        "{}: {} does not follow {}", name(), ltx::FormatFileName(header.min_txid, header.max_txid),
+        ltx::FormatPosition(tip)));
+  }
+  const std::string temporary = chain_->log().TemporaryPath();
+  RETURN_IF_ERROR(StoreFile(source, temporary));
+  if (!follows && tip.txid != 0) {  // (I2) another branch, or one too old to be continued
+    RETURN_IF_ERROR(MakeDirectory(options_.control_directory + "/branches"));
+    RETURN_IF_ERROR(chain_->log().MoveAway(
+        fmt::format("{}/branches/{}-{}", options_.control_directory, options_.clock->WallMs(),
+                    Hex16(tip.txid))));
+  }
+  RETURN_IF_ERROR(chain_->Accept(temporary, {.min_txid = header.min_txid,
+                                             .max_txid = header.max_txid,
+                                             .pre_apply = header.pre_apply,
+                                             .post_apply = info.trailer.post_apply,
+                                             .size_bytes = source.size(),
+                                             .timestamp_ms = header.timestamp_ms}));
+  if (header.is_snapshot()) needs_snapshot_ = false;
+  return chain_->log().tip();
+}
+
+bool ReplicaDatabase::HasPending() {
+  MutexLock lock(mu_);
+  return file_ == nullptr || (!needs_snapshot_ && chain_->position() != chain_->log().tip());
+}
+
+absl::Status ReplicaDatabase::ApplyPending() {
+  MutexLock lock(mu_);
+  RETURN_IF_ERROR(OpenFile());
+  while (!needs_snapshot_) {
+    LtxPageSource source;
+    ASSIGN_OR_RETURN(const bool pending, CollectPending(&source));
+    if (!pending) break;
+    RETURN_IF_ERROR(ApplyBatch(source));
+  }
+  return absl::OkStatus();
+}
+
+// The next stored files after our position; those of a snapshot replace everything.
+absl::StatusOr<bool> ReplicaDatabase::CollectPending(LtxPageSource* source) {
+  ltx::Position at = chain_->position();
+  uint64_t bytes = 0;
+  for (size_t n = 0; n < kFilesABatch && bytes < kBytesABatch; ++n) {
+    absl::StatusOr<LtxFileRef> file = chain_->log().FileAfter(at);
+    if (absl::IsNotFound(file.status())) break;
+    if (absl::IsOutOfRange(file.status()) && n == 0 && chain_->log().BeginsWithSnapshot()) {
+      file = chain_->log().FileAfter(ltx::Position{});
+    }
+    if (absl::IsOutOfRange(file.status())) {
+      if (n != 0) break;  // the chain was replaced under us: look again
+      NeedSnapshot("the chain does not continue from the database's position");
+      return false;
+    }
+    RETURN_IF_ERROR(file.status());
+    ASSIGN_OR_RETURN(UniqueFd fd, chain_->log().OpenForReading(*file));
+    const absl::Status added = source->Add(std::move(fd), chain_->log().PathOf(*file));
+    if (absl::IsFailedPrecondition(added) && n != 0) break;  // another page size: by itself
+    RETURN_IF_ERROR(added);
+    at = file->end();
+    bytes += file->size_bytes;
+  }
+  if (at == chain_->position()) return false;
+  source->Finish();
+  return true;
+}
+
+// (I4) Fills changes_ and compares the checksum that the database would have.
+absl::Status ReplicaDatabase::CheckFits(LtxPageSource& source, bool replace) {
+  const ltx::Header& header = source.last();
+  const PageChecksums& table = chain_->table();
+  ltx::Checksum database = replace ? ltx::kEmptyDatabaseChecksum : table.position().checksum;
+  if (!replace) {
+    for (ltx::PageNo pgno = header.commit + 1; pgno <= table.size_pages(); ++pgno) {
+      database = ltx::kChecksumFlag | (database ^ table.Get(pgno));
+    }
+  }
+  changes_.clear();
+  std::vector<std::byte> page(header.page_bytes);
+  for (size_t i = 0; i < source.count(); ++i) {
+    RETURN_IF_ERROR(source.Read(i, page));
+    const ltx::PageNo pgno = source.pgno(i);
+    const ltx::Checksum checksum = ltx::PageChecksum(pgno, page);
+    database = ltx::kChecksumFlag | (database ^ (replace ? 0 : table.Get(pgno)) ^ checksum);
+    changes_.push_back({pgno, checksum});
+  }
+  if (database == source.post_apply()) return absl::OkStatus();
+  return absl::DataLossError(fmt::format("{}: with transactions to {} the checksum is {}, not {}",
+                                         name(), Hex16(header.max_txid), Hex16(database),
+                                         Hex16(source.post_apply())));
+}
+
+absl::Status ReplicaDatabase::ApplyBatch(LtxPageSource& source) {
+  const ltx::Header& header = source.last();
+  const bool replace = source.first().is_snapshot() ||
+                       chain_->table().page_bytes() != header.page_bytes;
+  if (const absl::Status fits = CheckFits(source, replace); !fits.ok()) {
+    if (absl::IsDataLoss(fits)) RETURN_IF_ERROR(KeepDiverged(std::string(fits.message())));
+    return fits;
+  }
+  const absl::Status status = file_->Apply(source, header.page_bytes, header.commit);
+  if (!status.ok()) {
+    error_ = absl::IsUnavailable(status) ? "" : status.ToString();
+    return status;
+  }
+  error_.clear();
+  if (replace) RETURN_IF_ERROR(chain_->ResetTable(header.page_bytes, 0, 0, {}));
+  RETURN_IF_ERROR(
+      chain_->Applied(changes_, header.page_bytes, header.commit, header.max_txid));
+  NoteChanges(changes_);
+  CHECK(chain_->position().checksum == source.post_apply());
+  if (options_.on_commit) {
+    options_.on_commit(name(), source.first().min_txid, header.max_txid);
+  }
+  return absl::OkStatus();
+}
+
+void ReplicaDatabase::Idle() {
+  MutexLock lock(mu_);
+  if (file_ == nullptr) return;
+  if (const absl::Status status = file_->Checkpoint();
+      !status.ok() && !absl::IsUnavailable(status)) {
+    LogWarn("apply", fmt::format("db={} checkpoint: {}", name(), status.ToString()));
+  }
+}
+
+DatabaseInfo ReplicaDatabase::Info() {
+  MutexLock lock(mu_);
+  return {.position = chain_->position(),
+          .size_pages = chain_->table().size_pages(),
+          .page_bytes = chain_->table().page_bytes(),
+          .wal = file_ != nullptr && file_->shape().wal,
+          .ltx_files = chain_->log().file_count(),
+          .ltx_bytes = chain_->log().size_bytes(),
+          .error = needs_snapshot_ ? "waits for a snapshot" : error_};
+}
+
+}  // namespace litefs::db

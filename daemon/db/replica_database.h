@@ -1,0 +1,64 @@
+// ReplicaDatabase: a database that follows a primary.  Receive verifies a file and stores it in the
+// chain; ApplyPending brings the live database file to the chain's tip, as SQLite would
+// (replica_file.h).  The two run on different threads and do not wait for each other.
+//
+// Invariant (I4): nothing is applied that does not fit: a file enters the chain only if its
+// pre-apply position is the tip, and pages are written only if the checksum of the database with
+// them is the file's post-apply checksum.
+
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "daemon/db/database.h"
+#include "daemon/db/ltx_page_source.h"
+#include "daemon/db/replica_file.h"
+
+namespace litefs::db {
+
+class ReplicaDatabase final : public Database {
+ public:
+  static absl::StatusOr<std::unique_ptr<ReplicaDatabase>> Open(DatabaseOptions options,
+                                                               std::string* report);
+
+  DatabaseInfo Info() override EXCLUDES(mu_);
+
+  // The end of what is stored; {0, empty} if only a snapshot helps.
+  ltx::Position stored_position() EXCLUDES(receive_mu_);
+
+  // Takes the LTX file behind fd in.  Returns the new stored position.  kFailedPrecondition: it
+  // does not follow stored_position(); kDataLoss: it is broken; others: try again later.
+  absl::StatusOr<ltx::Position> Receive(int fd, uint64_t size_bytes) EXCLUDES(receive_mu_);
+  absl::StatusOr<ltx::Position> Receive(ltx::ByteSource& source) EXCLUDES(receive_mu_);
+
+  // Applies what is stored.  kUnavailable: readers are in the way, call again soon.
+  absl::Status ApplyPending() EXCLUDES(mu_);
+  bool HasPending() EXCLUDES(mu_);
+  // Housekeeping of the live file while nothing is pending.
+  void Idle() EXCLUDES(mu_);
+
+ protected:
+  absl::Status ReadCommitted(ltx::PageNo pgno, std::span<std::byte> page) override REQUIRES(mu_);
+
+ private:
+  explicit ReplicaDatabase(DatabaseOptions options) : Database(std::move(options)) {}
+  absl::Status OpenFile() REQUIRES(mu_);
+  absl::Status IdentifyContent() REQUIRES(mu_);
+  absl::Status StoreFile(ltx::ByteSource& source, const std::string& path);
+  absl::Status KeepDiverged(const std::string& reason) REQUIRES(mu_);
+  absl::StatusOr<bool> CollectPending(LtxPageSource* source) REQUIRES(mu_);
+  absl::Status ApplyBatch(LtxPageSource& source) REQUIRES(mu_);
+  absl::Status CheckFits(LtxPageSource& source, bool replace) REQUIRES(mu_);
+  void NeedSnapshot(const std::string& reason) REQUIRES(mu_);
+
+  Mutex receive_mu_;  // before mu_
+  std::unique_ptr<ReplicaFile> file_ GUARDED_BY(mu_);
+  std::vector<PageChange> changes_ GUARDED_BY(mu_);
+  std::string error_ GUARDED_BY(mu_);
+  std::atomic<bool> needs_snapshot_ = false;
+};
+
+}  // namespace litefs::db

@@ -1,0 +1,268 @@
+#include "daemon/db/wal_capture.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <limits>
+
+#include "common/posix_io.h"
+#include "common/sqlite_format.h"
+#include "common/status_macros.h"
+#include "daemon/sqlite/wal_index.h"
+
+namespace litefs::db {
+namespace {
+
+// A batch ends at the first commit past this many bytes of frames.
+constexpr uint64_t kBatchBytes = 16 << 20;
+constexpr size_t kReadBytes = 256 << 10;
+// No wal-index speaks for the log: its last valid commit frame does, as in SQLite's recovery.
+constexpr uint32_t kNoLimit = std::numeric_limits<uint32_t>::max();
+
+}  // namespace
+
+WalCapture::WalCapture(std::string database_path, DatabaseFile* file, Chain* chain)
+    : wal_path_(database_path + std::string(sqlite::kWalSuffix)),
+      shm_path_(database_path + std::string(sqlite::kShmSuffix)),
+      file_(file),
+      chain_(chain) {}
+
+void WalCapture::Forget() {
+  fd_.reset();
+  header_ = {};
+  next_frame_ = 1;
+  size_pages_ = 0;
+  frame_of_.clear();
+}
+
+// Opens the log, or notices that it is gone, replaced or restarted.  False: there is nothing in it.
+absl::StatusOr<bool> WalCapture::OpenLog(bool* lost) {
+  struct stat st;
+  if (::stat(wal_path_.c_str(), &st) != 0) {
+    if (errno != ENOENT) return ErrnoStatus("stat " + wal_path_, errno);
+    if (fd_.valid() && !reset_expected_) *lost = true;
+    if (fd_.valid()) Forget();
+    return false;
+  }
+  if (!fd_.valid() || st.st_ino != inode_) {
+    if (fd_.valid() && !reset_expected_) *lost = true;
+    Forget();
+    ASSIGN_OR_RETURN(fd_, OpenFile(wal_path_, O_RDONLY));
+    if (::fstat(fd_.get(), &st) != 0) return ErrnoStatus("stat " + wal_path_, errno);
+    inode_ = st.st_ino;
+  }
+  std::array<std::byte, sqlite::kWalHeaderBytes> data;
+  ASSIGN_OR_RETURN(const size_t n, ReadAt(fd_.get(), data, 0, wal_path_));
+  if (n < data.size()) return false;
+  const absl::StatusOr<sqlite::WalHeader> header = sqlite::ParseWalHeader(data);
+  if (!header.ok()) return false;  // being written, or left by a crash: SQLite ignores it too
+  if (header->salt1 != header_.salt1 || header->salt2 != header_.salt2 ||
+      header_.page_bytes != header->page_bytes) {
+    RETURN_IF_ERROR(StartGeneration(*header, lost));
+  }
+  return true;
+}
+
+absl::Status WalCapture::StartGeneration(const sqlite::WalHeader& header, bool* lost) {
+  if (header_.page_bytes != 0 && !reset_expected_) *lost = true;
+  header_ = header;
+  next_frame_ = 1;
+  checksum_ = header.checksum;
+  size_pages_ = 0;
+  frame_of_.clear();
+  return absl::OkStatus();
+}
+
+// The last frame that is committed for sure, kNoLimit if only the frames themselves can tell.
+absl::StatusOr<uint32_t> WalCapture::LastCommittedFrame() const {
+  const absl::StatusOr<UniqueFd> shm = OpenFile(shm_path_, O_RDONLY);
+  if (!shm.ok()) {
+    if (absl::IsNotFound(shm.status())) return kNoLimit;
+    return shm.status();
+  }
+  ASSIGN_OR_RETURN(const bool alive, sqlite::WalIndexAlive(shm->get()));
+  if (!alive) return kNoLimit;
+  const absl::StatusOr<sqlite::WalIndexHeader> index = sqlite::ReadWalIndexHeader(shm->get());
+  // Not written yet, or under recovery: whoever recovers will publish it and ring again.
+  if (!index.ok() || !index->is_init) return next_frame_ - 1;
+  if (index->salt1 != header_.salt1 || index->salt2 != header_.salt2) return next_frame_ - 1;
+  return index->max_frame;
+}
+
+// Reads frames from next_frame_ up to the last commit frame at or before limit, or to the end of
+// a full batch.  Fills batch_frames_.  end_frame == first_frame: there is no complete transaction.
+absl::StatusOr<WalCapture::Batch> WalCapture::ReadBatch(uint32_t limit) {
+  const size_t frame_bytes = sqlite::kWalFrameHeaderBytes + header_.page_bytes;
+  const auto frames_a_read =
+      static_cast<uint32_t>(std::max<size_t>(1, kReadBytes / frame_bytes));
+  buffer_.resize(frames_a_read * frame_bytes);
+  batch_frames_.clear();
+  Batch batch{.first_frame = next_frame_, .end_frame = next_frame_, .checksum = checksum_};
+  sqlite::WalChecksum running = checksum_;
+  size_t committed = 0;  // entries of batch_frames_ that belong to complete transactions
+  uint32_t frame = next_frame_;
+  while (frame <= limit) {
+    const uint32_t want = std::min(frames_a_read, limit - frame + 1);
+    ASSIGN_OR_RETURN(const size_t n,
+                     ReadAt(fd_.get(), std::span(buffer_).first(want * frame_bytes),
+                            sqlite::WalFrameOffset(frame, header_.page_bytes), wal_path_));
+    const auto got = static_cast<uint32_t>(n / frame_bytes);
+    bool valid = got != 0;
+    for (uint32_t i = 0; i < got && valid; ++i, ++frame) {
+      const auto data = std::span<const std::byte>(buffer_).subspan(i * frame_bytes, frame_bytes);
+      const sqlite::WalFrameHeader head = sqlite::ParseWalFrameHeader(data);
+      sqlite::WalChecksum sum =
+          sqlite::UpdateWalChecksum(running, data.first(8), header_.big_endian_checksums);
+      sum = sqlite::UpdateWalChecksum(sum, data.subspan(sqlite::kWalFrameHeaderBytes),
+                                      header_.big_endian_checksums);
+      valid = head.salt1 == header_.salt1 && head.salt2 == header_.salt2 &&
+              head.pgno != 0 && sum == head.checksum;
+      if (!valid) break;
+      running = sum;
+      batch_frames_.emplace_back(head.pgno, frame);
+      if (head.commit == 0) continue;
+      committed = batch_frames_.size();
+      ++batch.transactions;
+      batch.end_frame = frame + 1;
+      batch.size_pages = head.commit;
+      batch.checksum = running;
+      if (committed * frame_bytes >= kBatchBytes) limit = frame;
+    }
+    if (!valid || got < want) break;
+  }
+  batch_frames_.resize(committed);
+  return batch;
+}
+
+absl::Status WalCapture::Capture(const Batch& batch, bool* published) {
+  newest_.clear();
+  for (const auto& [pgno, frame] : batch_frames_) newest_[pgno] = frame;
+  candidates_.clear();
+  for (const auto& [pgno, frame] : newest_) candidates_.push_back(pgno);
+  std::sort(candidates_.begin(), candidates_.end());
+
+  const Chain::NewState state{
+      .page_bytes = header_.page_bytes,
+      .size_pages = batch.size_pages,
+      .transactions = batch.transactions,
+      .wal_offset =
+          static_cast<int64_t>(sqlite::WalFrameOffset(batch.first_frame, header_.page_bytes)),
+      .wal_size = static_cast<int64_t>(
+          uint64_t{batch.end_frame - batch.first_frame} *
+          (sqlite::kWalFrameHeaderBytes + header_.page_bytes)),
+      .wal_salt1 = header_.salt1,
+      .wal_salt2 = header_.salt2};
+  const auto read_page = [&](ltx::PageNo pgno, std::span<std::byte> page) -> absl::Status {
+    const auto it = newest_.find(pgno);
+    if (it == newest_.end()) return ReadPage(pgno, page);
+    return ReadExactAt(fd_.get(), page,
+                       sqlite::WalFrameOffset(it->second, header_.page_bytes) +
+                           sqlite::kWalFrameHeaderBytes,
+                       wal_path_);
+  };
+  ASSIGN_OR_RETURN(const bool changed, chain_->Prepare(candidates_, state, read_page));
+  if (changed) RETURN_IF_ERROR(chain_->Publish());
+  *published = changed;
+  for (const auto& [pgno, frame] : newest_) frame_of_[pgno] = frame;
+  next_frame_ = batch.end_frame;
+  checksum_ = batch.checksum;
+  size_pages_ = batch.size_pages;
+  reset_expected_ = false;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int> WalCapture::Poll(bool* lost, const std::function<void()>& on_publish) {
+  int files = 0;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool has_log, OpenLog(lost));
+    if (!has_log) return files;
+    ASSIGN_OR_RETURN(const uint32_t limit, LastCommittedFrame());
+    if (limit < next_frame_) return files;
+    ASSIGN_OR_RETURN(const Batch batch, ReadBatch(limit));
+    if (batch.end_frame == batch.first_frame) return files;
+    bool published = false;
+    RETURN_IF_ERROR(Capture(batch, &published));
+    if (!published) continue;
+    ++files;
+    on_publish();
+  }
+}
+
+absl::StatusOr<bool> WalCapture::HasUncaptured() {
+  bool ignored = false;
+  ASSIGN_OR_RETURN(const bool has_log, OpenLog(&ignored));
+  if (!has_log) return false;
+  ASSIGN_OR_RETURN(const uint32_t limit, LastCommittedFrame());
+  if (limit < next_frame_) return false;
+  ASSIGN_OR_RETURN(const Batch batch, ReadBatch(limit));
+  return batch.end_frame != batch.first_frame;
+}
+
+// The last frame that the chain's last file covers; kNoLimit if it is not from this log.
+absl::StatusOr<uint32_t> WalCapture::LastFrameInChain() const {
+  const absl::StatusOr<LtxFileRef> last = chain_->log().Last();
+  if (!last.ok()) return kNoLimit;
+  ASSIGN_OR_RETURN(const UniqueFd fd, chain_->log().OpenForReading(*last));
+  std::array<std::byte, ltx::kHeaderBytes> data;
+  RETURN_IF_ERROR(ReadExactAt(fd.get(), data, 0, chain_->log().PathOf(*last)));
+  ASSIGN_OR_RETURN(const ltx::Header header, ltx::DecodeHeader(data));
+  if (header.wal_salt1 != header_.salt1 || header.wal_salt2 != header_.salt2 ||
+      header.page_bytes != header_.page_bytes ||
+      header.wal_offset < static_cast<int64_t>(sqlite::kWalHeaderBytes)) {
+    return kNoLimit;
+  }
+  const uint64_t end = static_cast<uint64_t>(header.wal_offset + header.wal_size);
+  const uint64_t frame_bytes = sqlite::kWalFrameHeaderBytes + header_.page_bytes;
+  return static_cast<uint32_t>((end - sqlite::kWalHeaderBytes) / frame_bytes);
+}
+
+// Never captures: the frames of a log that the chain does not know may be older than the chain, and
+// one batch of them would take the database back in time.  The caller compares all pages instead.
+absl::Status WalCapture::Resume(bool to_end) {
+  bool ignored = false;
+  reset_expected_ = true;
+  Forget();
+  ASSIGN_OR_RETURN(const bool has_log, OpenLog(&ignored));
+  if (!has_log) return absl::OkStatus();
+  uint32_t end = kNoLimit;
+  if (!to_end) {
+    ASSIGN_OR_RETURN(end, LastFrameInChain());
+  }
+  if (end == kNoLimit) {
+    ASSIGN_OR_RETURN(end, LastCommittedFrame());
+  }
+  while (next_frame_ <= end) {
+    ASSIGN_OR_RETURN(const Batch batch, ReadBatch(end));
+    if (batch.end_frame == batch.first_frame) break;
+    for (const auto& [pgno, frame] : batch_frames_) frame_of_[pgno] = frame;
+    next_frame_ = batch.end_frame;
+    checksum_ = batch.checksum;
+    size_pages_ = batch.size_pages;
+    reset_expected_ = false;
+  }
+  return absl::OkStatus();
+}
+
+void WalCapture::DescribePosition(Chain::NewState* state) const {
+  if (!fd_.valid() || header_.page_bytes == 0) return;
+  state->wal_offset =
+      static_cast<int64_t>(sqlite::WalFrameOffset(next_frame_, header_.page_bytes));
+  state->wal_size = 0;
+  state->wal_salt1 = header_.salt1;
+  state->wal_salt2 = header_.salt2;
+}
+
+absl::Status WalCapture::ReadPage(ltx::PageNo pgno, std::span<std::byte> page) const {
+  const auto it = frame_of_.find(pgno);
+  if (it == frame_of_.end()) return file_->ReadPage(pgno, page);
+  return ReadExactAt(fd_.get(), page,
+                     sqlite::WalFrameOffset(it->second, header_.page_bytes) +
+                         sqlite::kWalFrameHeaderBytes,
+                     wal_path_);
+}
+
+}  // namespace litefs::db

@@ -1,0 +1,95 @@
+#include "daemon/node_chain.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include "common/log.h"
+#include "common/posix_io.h"
+#include "common/status_macros.h"
+
+namespace litefs {
+namespace {
+
+absl::Status NoSuchDatabase(const std::string& name) {
+  return absl::NotFoundError("no database " + name);
+}
+
+replication::ChainFile Describe(UniqueFd fd, const db::LtxFileRef& file) {
+  return {.fd = std::move(fd),
+          .size_bytes = file.size_bytes,
+          .min_txid = file.min_txid,
+          .max_txid = file.max_txid,
+          .pre_apply = file.pre_apply,
+          .post_apply = file.post_apply};
+}
+
+}  // namespace
+
+std::vector<replication::DatabaseState> PrimaryChain::States() {
+  std::vector<replication::DatabaseState> states;
+  for (store::Store::Entry* entry : store_->All()) {
+    const ltx::Position tip = entry->database->log().tip();
+    if (tip.txid != 0) states.push_back({entry->database->name(), tip});
+  }
+  return states;
+}
+
+absl::StatusOr<replication::ChainFile> PrimaryChain::FileAfter(const std::string& database,
+                                                               const ltx::Position& from) {
+  store::Store::Entry* const entry = store_->Find(database);
+  if (entry == nullptr) return NoSuchDatabase(database);
+  ASSIGN_OR_RETURN(const db::LtxFileRef file, entry->database->log().FileAfter(from));
+  absl::StatusOr<UniqueFd> fd = entry->database->log().OpenForReading(file);
+  if (absl::IsNotFound(fd.status())) {  // pruned since
+    return absl::OutOfRangeError(ltx::FormatPosition(from) + " is not in the chain any more");
+  }
+  RETURN_IF_ERROR(fd.status());
+  return Describe(*std::move(fd), file);
+}
+
+absl::StatusOr<replication::ChainFile> PrimaryChain::Snapshot(const std::string& database) {
+  store::Store::Entry* const entry = store_->Find(database);
+  if (entry == nullptr) return NoSuchDatabase(database);
+  db::LtxFileRef file;
+  ASSIGN_OR_RETURN(UniqueFd fd, entry->database->Snapshot(&file));
+  LogInfo("snapshot", fmt::format("db={} position={} bytes={}", database,
+                                  ltx::FormatPosition(file.end()), file.size_bytes));
+  return Describe(std::move(fd), file);
+}
+
+std::vector<replication::DatabaseState> ReplicaChain::States() {
+  std::vector<replication::DatabaseState> states;
+  for (store::Store::Entry* entry : store_->All()) {
+    states.push_back({entry->database->name(), entry->replica->stored_position()});
+  }
+  return states;
+}
+
+absl::StatusOr<ltx::Position> ReplicaChain::Receive(const std::string& database, int file_fd,
+                                                    uint64_t size_bytes) {
+  ASSIGN_OR_RETURN(store::Store::Entry* const entry, store_->FindOrCreate(database));
+  ASSIGN_OR_RETURN(const ltx::Position position, entry->replica->Receive(file_fd, size_bytes));
+  applier_->Notify();
+  return position;
+}
+
+absl::StatusOr<ltx::Position> ReplicaChain::ReceiveBytes(const std::string& database,
+                                                         std::span<const std::byte> ltx_file) {
+  ASSIGN_OR_RETURN(store::Store::Entry* const entry, store_->FindOrCreate(database));
+  ltx::SpanSource source(ltx_file);
+  ASSIGN_OR_RETURN(const ltx::Position position, entry->replica->Receive(source));
+  applier_->Notify();
+  return position;
+}
+
+absl::Status ReplicaChain::Drop(const std::string& database) {
+  // (I2) The file may be the last copy; the deletion of databases is not replicated yet.
+  LogWarn("replication", fmt::format("db={} is gone from the primary and kept here", database));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<UniqueFd> ReplicaChain::SpoolFile() {
+  return OpenFile(temporary_, O_TMPFILE | O_RDWR, 0600);
+}
+
+}  // namespace litefs

@@ -1,0 +1,451 @@
+#include "daemon/session/session_server.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+
+#include "common/log.h"
+#include "common/posix_io.h"
+#include "common/status_macros.h"
+
+namespace litefs::session {
+namespace {
+
+constexpr uint64_t kListenerId = 1, kSignalId = 2, kWakeupId = 3;
+constexpr int kMessagesATurn = 64;        // then the other sessions have theirs
+constexpr int kAttentionMs = 20;          // between two looks at a database that needs one
+constexpr int kUnusedMs = 1000;           // of stop_when_unused
+constexpr int64_t kPruneMs = 30'000;
+constexpr int kSendBufferBytes = 256 << 10;
+
+int64_t NowMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// What SQLite makes of it: ENOSPC is SQLITE_FULL, EIO is SQLITE_IOERR; both roll back.
+uint32_t ErrnoOf(const absl::Status& status) {
+  if (status.ok()) return 0;
+  return absl::IsResourceExhausted(status) ? ENOSPC : EIO;
+}
+
+absl::StatusOr<UniqueFd> Listen(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) {
+    // A long path is reached through its directory's descriptor.
+    const size_t slash = path.rfind('/');
+    ASSIGN_OR_RETURN(const UniqueFd directory,
+                     OpenFile(path.substr(0, slash), O_PATH | O_DIRECTORY));
+    return Listen(fmt::format("/proc/self/fd/{}{}", directory.get(), path.substr(slash)));
+  }
+  UniqueFd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd.valid()) return ErrnoStatus("socket", errno);
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  ::unlink(path.c_str());  // left by a daemon that died: the directory's lock is ours
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
+      ::listen(fd.get(), 1024) != 0) {
+    return ErrnoStatus("listen on " + path, errno);
+  }
+  return fd;
+}
+
+}  // namespace
+
+struct SessionServer::Session {
+  uint64_t id = 0;
+  UniqueFd fd;
+  store::Store::Entry* entry = nullptr;  // null: the command line, or no Hello yet
+  bool control = false;
+};
+
+absl::StatusOr<std::unique_ptr<SessionServer>> SessionServer::Open(Options options) {
+  std::unique_ptr<SessionServer> server(new SessionServer(std::move(options)));
+  RETURN_IF_ERROR(server->Setup());
+  return server;
+}
+
+SessionServer::~SessionServer() = default;
+
+absl::Status SessionServer::Setup() {
+  buffer_.resize(ipc::kMaxMessageBytes);
+  epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
+  wakeup_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  sigset_t mask;
+  sigemptyset(&mask);
+  sigaddset(&mask, SIGTERM);
+  sigaddset(&mask, SIGINT);
+  signals_.reset(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!epoll_.valid() || !wakeup_.valid() || !signals_.valid()) {
+    return ErrnoStatus("set up the server", errno);
+  }
+  ASSIGN_OR_RETURN(listener_, Listen(options_.socket_path));
+  const std::array<std::pair<int, uint64_t>, 3> own = {{{listener_.get(), kListenerId},
+                                                        {signals_.get(), kSignalId},
+                                                        {wakeup_.get(), kWakeupId}}};
+  for (const auto& [fd, id] : own) {
+    epoll_event event{.events = EPOLLIN, .data = {.u64 = id}};
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+      return ErrnoStatus("set up the server", errno);
+    }
+  }
+  unused_since_ms_ = NowMs();
+  next_prune_ms_ = NowMs() + kPruneMs;
+  return absl::OkStatus();
+}
+
+absl::Status SessionServer::Run() {
+  CaptureAll();
+  while (!stop_) {
+    Wait();
+    Tick();
+    if (options_.stop_when_unused && used_ && sessions_.empty() &&
+        NowMs() - unused_since_ms_ >= kUnusedMs) {
+      break;
+    }
+  }
+  listener_.reset();
+  CaptureAll();
+  return absl::OkStatus();
+}
+
+void SessionServer::Stop() {
+  stop_ = true;
+  const uint64_t one = 1;
+  (void)!::write(wakeup_.get(), &one, sizeof(one));
+}
+
+void SessionServer::Post(std::function<void()> task) {
+  {
+    MutexLock lock(mu_);
+    posted_.push_back(std::move(task));
+  }
+  const uint64_t one = 1;
+  (void)!::write(wakeup_.get(), &one, sizeof(one));
+}
+
+void SessionServer::RunPosted() {
+  uint64_t count;
+  (void)!::read(wakeup_.get(), &count, sizeof(count));
+  std::deque<std::function<void()>> tasks;
+  {
+    MutexLock lock(mu_);
+    tasks.swap(posted_);
+  }
+  for (const auto& task : tasks) task();
+}
+
+// How long there is nothing to do by the clock; -1: for ever.
+int SessionServer::TimeoutMs() {
+  int64_t due = -1;
+  const auto at_most = [&due](int64_t ms) { due = due < 0 ? ms : std::min(due, ms); };
+  if (attention_) at_most(kAttentionMs);
+  const int64_t now = NowMs();
+  if (options_.stop_when_unused && used_ && sessions_.empty()) {
+    at_most(std::max<int64_t>(0, unused_since_ms_ + kUnusedMs - now));
+  }
+  if (next_prune_ms_ != 0) at_most(std::max<int64_t>(0, next_prune_ms_ - now));
+  return static_cast<int>(due);
+}
+
+void SessionServer::Wait() {
+  // The other half of the handshake is in ipc/protocol.h, "BellPage".
+  options_.status->bells().sleeping.store(1, std::memory_order_seq_cst);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  RingBells();
+  std::array<epoll_event, 64> events;
+  const int n = ::epoll_wait(epoll_.get(), events.data(), events.size(), TimeoutMs());
+  options_.status->bells().sleeping.store(0, std::memory_order_seq_cst);
+  for (int i = 0; i < n; ++i) {
+    switch (const uint64_t id = events[static_cast<size_t>(i)].data.u64; id) {
+      case kListenerId:
+        Accept();
+        break;
+      case kSignalId:
+        HandleSignal();
+        break;
+      case kWakeupId:
+        RunPosted();
+        break;
+      default:
+        Serve(id);
+    }
+  }
+}
+
+void SessionServer::HandleSignal() {
+  signalfd_siginfo info;
+  if (::read(signals_.get(), &info, sizeof(info)) != sizeof(info)) return;
+  LogInfo("daemon", fmt::format("stopping on signal {}", info.ssi_signo));
+  stop_ = true;
+}
+
+// Captures every WAL whose bell has rung since the last look.
+void SessionServer::RingBells() {
+  if (!options_.store->primary()) return;
+  bool captured = true;
+  while (captured) {
+    captured = false;
+    for (store::Store::Entry* entry : options_.store->All()) {
+      if (entry->slot >= bells_seen_.size()) bells_seen_.resize(entry->slot + 1);
+      const uint32_t bell = options_.status->bells().bells[entry->slot % ipc::kBellCount].load(
+          std::memory_order_acquire);
+      if (bell == bells_seen_[entry->slot]) continue;
+      bells_seen_[entry->slot] = bell;
+      (void)entry->primary->CaptureWal();  // the database keeps and reports its error
+      attention_ |= entry->primary->NeedsAttention();
+      captured = true;
+    }
+  }
+}
+
+void SessionServer::CaptureAll() {
+  if (!options_.store->primary()) return;
+  for (store::Store::Entry* entry : options_.store->All()) {
+    (void)entry->primary->CaptureWal();
+    if (entry->primary->NeedsAttention()) entry->primary->Attend();
+    attention_ |= entry->primary->NeedsAttention();
+  }
+}
+
+void SessionServer::Tick() {
+  if (attention_) {
+    attention_ = false;
+    for (store::Store::Entry* entry : options_.store->All()) {
+      if (entry->primary == nullptr || !entry->primary->NeedsAttention()) continue;
+      entry->primary->Attend();
+      attention_ |= entry->primary->NeedsAttention();
+    }
+  }
+  if (const int64_t now = NowMs(); now >= next_prune_ms_) {
+    options_.store->Prune();
+    next_prune_ms_ = now + kPruneMs;
+  }
+}
+
+void SessionServer::Accept() {
+  while (true) {
+    UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!fd.valid()) return;
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &kSendBufferBytes, sizeof(kSendBufferBytes));
+    auto session = std::make_unique<Session>();
+    session->id = next_id_++;
+    epoll_event event{.events = EPOLLIN, .data = {.u64 = session->id}};
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd.get(), &event) != 0) continue;
+    session->fd = std::move(fd);
+    used_ = true;
+    sessions_[session->id] = std::move(session);
+  }
+}
+
+void SessionServer::End(uint64_t id) {
+  const auto it = sessions_.find(id);
+  if (it == sessions_.end()) return;
+  store::Store::Entry* const entry = it->second->entry;
+  sessions_.erase(it);
+  if (sessions_.empty()) unused_since_ms_ = NowMs();
+  if (entry == nullptr || entry->primary == nullptr) return;
+  (void)entry->primary->CaptureWal();
+  entry->primary->SessionEnded(id);
+  if (entry->primary->NeedsAttention()) entry->primary->Attend();
+  attention_ |= entry->primary->NeedsAttention();
+}
+
+void SessionServer::Serve(uint64_t id) {
+  for (int i = 0; i < kMessagesATurn; ++i) {
+    const auto it = sessions_.find(id);
+    if (it == sessions_.end()) return;
+    Session& session = *it->second;
+    const ssize_t n =
+        ::recv(session.fd.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT | MSG_TRUNC);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    const bool fits = n > 0 && static_cast<size_t>(n) <= buffer_.size();
+    if (!fits || !ServeOne(session, {buffer_.data(), static_cast<size_t>(n)})) {
+      End(id);
+      return;
+    }
+  }
+}
+
+// False ends the session.
+bool SessionServer::ServeOne(Session& session, std::string_view message) {
+  const uint32_t type = ipc::TypeOf(message);
+  if (type == static_cast<uint32_t>(ipc::MessageType::kControl)) {
+    return HandleControl(session, message);
+  }
+  if (session.entry == nullptr) {
+    return type == static_cast<uint32_t>(ipc::MessageType::kHello) &&
+           HandleHello(session, message);
+  }
+  return session.entry->primary != nullptr && HandleEvent(session, type, message);
+}
+
+template <typename Message>
+bool SessionServer::Send(const Session& session, const Message& message, int fd) {
+  std::array<char, ipc::kMaxMessageBytes> out;
+  const size_t size = ipc::Encode(message, out);
+  if (size == 0) return false;
+  iovec part{.iov_base = out.data(), .iov_len = size};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> rights{};
+  if (fd >= 0) {
+    header.msg_control = rights.data();
+    header.msg_controllen = rights.size();
+    cmsghdr* const control = CMSG_FIRSTHDR(&header);
+    control->cmsg_level = SOL_SOCKET;
+    control->cmsg_type = SCM_RIGHTS;
+    control->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(control), &fd, sizeof(fd));
+  }
+  // A peer that does not read its few replies is broken: its session ends.
+  return ::sendmsg(session.fd.get(), &header, MSG_NOSIGNAL | MSG_DONTWAIT) ==
+         static_cast<ssize_t>(size);
+}
+
+bool SessionServer::Refuse(Session& session, int error, const std::string& text) {
+  LogWarn("session", text);
+  Send(session, ipc::Welcome{.error = static_cast<uint32_t>(error), .text = text});
+  return false;
+}
+
+bool SessionServer::HandleHello(Session& session, std::string_view message) {
+  ipc::Hello hello;
+  if (!ipc::Decode(message, &hello)) {
+    return Refuse(session, EPROTO, "a malformed hello was refused");
+  }
+  if (hello.version != ipc::kProtocolVersion) {
+    return Refuse(session, EPROTO,
+                  fmt::format("liblitefs.so speaks protocol {}, this daemon {}: use both from one "
+                              "release (program {}, pid {})",
+                              hello.version, ipc::kProtocolVersion, hello.program, hello.pid));
+  }
+  const absl::StatusOr<store::Store::Entry*> entry =
+      options_.store->FindOrCreate(std::string(hello.name));
+  if (!entry.ok()) {
+    const int error = absl::IsInvalidArgument(entry.status()) ? ENOENT : EIO;
+    return Refuse(session, error, std::string(entry.status().message()));
+  }
+  session.entry = *entry;
+  if (session.entry->primary != nullptr) session.entry->primary->SessionStarted(session.id);
+  return Send(session,
+              ipc::Welcome{.role = options_.store->primary() ? ipc::Role::kPrimary
+                                                             : ipc::Role::kReplica,
+                           .bell_slot = session.entry->slot},
+              options_.status->fd());
+}
+
+// Another session's outcome may lie unread in its socket: it was sent before that process let go of
+// SQLite's lock, so before this one could take it.
+void SessionServer::SettlePending(const Session& session) {
+  const std::optional<db::SessionId> pending = session.entry->primary->pending_session();
+  if (!pending.has_value() || *pending == session.id) return;
+  const std::vector<char> ours = buffer_;  // Serve reuses it; this path is rare
+  Serve(*pending);
+  buffer_ = ours;
+}
+
+void SessionServer::AddRanges(Session& session, ipc::RangesView ranges, uint64_t flags) {
+  db::PrimaryDatabase& database = *session.entry->primary;
+  if ((flags & ipc::kFlagUnknown) != 0) database.AddEverything(session.id);
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    database.AddDirty(session.id, ranges[i].offset, ranges[i].length);
+  }
+}
+
+bool SessionServer::HandleEvent(Session& session, uint32_t type, std::string_view message) {
+  switch (static_cast<ipc::MessageType>(type)) {
+    case ipc::MessageType::kBell:
+      return true;  // RingBells looks before the next sleep
+    case ipc::MessageType::kDirty: {
+      ipc::Dirty dirty;
+      if (!ipc::Decode(message, &dirty)) return false;
+      AddRanges(session, dirty.ranges, 0);
+      return true;
+    }
+    case ipc::MessageType::kPrepare: {
+      ipc::Prepare prepare;
+      if (!ipc::Decode(message, &prepare)) return false;
+      SettlePending(session);
+      AddRanges(session, prepare.ranges, prepare.flags);
+      session.entry->primary->Prepare(session.id, (prepare.flags & ipc::kFlagSynced) != 0);
+      return true;
+    }
+    case ipc::MessageType::kCommit:
+      return HandleCommit(session, message);
+    case ipc::MessageType::kDone: {
+      ipc::Done done;
+      if (!ipc::Decode(message, &done)) return false;
+      session.entry->primary->Done(session.id, static_cast<int>(done.error));
+      attention_ |= session.entry->primary->NeedsAttention();
+      return true;
+    }
+    case ipc::MessageType::kDrain:
+      return HandleDrain(session, message);
+    default:
+      return false;
+  }
+}
+
+bool SessionServer::HandleCommit(Session& session, std::string_view message) {
+  ipc::Commit commit;
+  if (!ipc::Decode(message, &commit)) return false;
+  SettlePending(session);
+  AddRanges(session, commit.ranges, commit.flags);
+  const absl::Status status = session.entry->primary->Commit(
+      session.id, (commit.flags & ipc::kFlagSynced) != 0, (commit.flags & ipc::kFlagRecheck) != 0);
+  attention_ |= session.entry->primary->NeedsAttention();
+  return Send(session, ipc::Reply{.id = commit.id, .error = ErrnoOf(status)});
+}
+
+bool SessionServer::HandleDrain(Session& session, std::string_view message) {
+  ipc::Drain drain;
+  if (!ipc::Decode(message, &drain)) return false;
+  const absl::Status status = session.entry->primary->Drain();
+  attention_ |= session.entry->primary->NeedsAttention();
+  return Send(session, ipc::Reply{.id = drain.id, .error = ErrnoOf(status)});
+}
+
+bool SessionServer::HandleControl(Session& session, std::string_view message) {
+  ipc::Control control;
+  if (!ipc::Decode(message, &control)) return false;
+  session.control = true;
+  const uint64_t session_id = session.id;
+  const uint64_t request_id = control.id;
+  options_.on_control(
+      std::string(control.json), [this, session_id, request_id](ControlAnswer answer) {
+        auto shared = std::make_shared<ControlAnswer>(std::move(answer));
+        Post([this, session_id, request_id, shared] {
+          const auto it = sessions_.find(session_id);
+          if (it == sessions_.end()) return;
+          const ipc::ControlReply reply{.id = request_id,
+                                        .error = static_cast<uint32_t>(shared->error),
+                                        .json = shared->json};
+          if (!Send(*it->second, reply, shared->fd.get())) End(session_id);
+        });
+      });
+  return true;
+}
+
+size_t SessionServer::SessionCount(const std::string& database) const {
+  size_t count = 0;
+  for (const auto& [id, session] : sessions_) {
+    if (session->entry != nullptr && session->entry->database->name() == database) ++count;
+  }
+  return count;
+}
+
+}  // namespace litefs::session

@@ -1,0 +1,100 @@
+// SessionServer: the daemon's end of .litefs/socket, and its main loop.  One thread accepts the
+// apps' sessions (one process and one database each), turns their messages into calls of the
+// database, follows the bells of WAL commits, and answers the command line.
+//
+// All methods but Post and Stop belong to the thread that calls Run.
+
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/mutex.h"
+#include "common/unique_fd.h"
+#include "daemon/session/status_file.h"
+#include "daemon/store/store.h"
+#include "ipc/codec.h"
+
+namespace litefs::session {
+
+class SessionServer {
+ public:
+  struct ControlAnswer {
+    int error = 0;  // errno; 0: fine
+    std::string json;
+    UniqueFd fd;  // sent along if valid
+  };
+  // Must be called once, from any thread.
+  using Respond = std::function<void(ControlAnswer)>;
+  struct Options {
+    std::string socket_path;
+    StatusFile* status = nullptr;   // must outlive the server
+    store::Store* store = nullptr;  // must outlive the server
+    // Answers a request of the command line.
+    std::function<void(const std::string& json, Respond respond)> on_control;
+    bool stop_when_unused = false;  // a while after the last connection has gone
+  };
+
+  static absl::StatusOr<std::unique_ptr<SessionServer>> Open(Options options);
+  ~SessionServer();
+
+  // Serves until Stop or a termination signal (SIGTERM, SIGINT, which the caller has blocked in
+  // all threads).  Captures what is committed before it returns.
+  absl::Status Run();
+  void Stop();
+  // Runs task on the server's thread, soon.
+  void Post(std::function<void()> task) EXCLUDES(mu_);
+
+  // Captures every database's WAL now.  On the server's thread.
+  void CaptureAll();
+  size_t SessionCount(const std::string& database) const;
+
+ private:
+  struct Session;
+  explicit SessionServer(Options options) : options_(std::move(options)) {}
+  absl::Status Setup();
+  int TimeoutMs();
+  void Wait();
+  void Accept();
+  void HandleSignal();
+  void RunPosted() EXCLUDES(mu_);
+  void RingBells();
+  void Tick();
+  // Handles what a session has sent.  Removes it from sessions_ when it has ended.
+  void Serve(uint64_t id);
+  bool ServeOne(Session& session, std::string_view message);
+  bool HandleHello(Session& session, std::string_view message);
+  bool HandleEvent(Session& session, uint32_t type, std::string_view message);
+  bool HandleCommit(Session& session, std::string_view message);
+  bool HandleDrain(Session& session, std::string_view message);
+  bool HandleControl(Session& session, std::string_view message);
+  bool Refuse(Session& session, int error, const std::string& text);
+  void SettlePending(const Session& session);
+  void AddRanges(Session& session, ipc::RangesView ranges, uint64_t flags);
+  void End(uint64_t id);
+  template <typename Message>
+  bool Send(const Session& session, const Message& message, int fd = -1);
+
+  const Options options_;
+  UniqueFd listener_, epoll_, signals_, wakeup_;
+  uint64_t next_id_ = 16;  // smaller ones are the descriptors above
+  absl::flat_hash_map<uint64_t, std::unique_ptr<Session>> sessions_;
+  std::vector<uint32_t> bells_seen_;  // by slot
+  std::vector<char> buffer_;
+  bool attention_ = false;
+  bool used_ = false;
+  int64_t unused_since_ms_ = 0;
+  int64_t next_prune_ms_ = 0;
+  std::atomic<bool> stop_ = false;
+  Mutex mu_;
+  std::deque<std::function<void()>> posted_ GUARDED_BY(mu_);
+};
+
+}  // namespace litefs::session

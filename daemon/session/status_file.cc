@@ -1,0 +1,34 @@
+#include "daemon/session/status_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "common/posix_io.h"
+#include "common/status_macros.h"
+
+namespace litefs::session {
+
+absl::StatusOr<std::unique_ptr<StatusFile>> StatusFile::Open(const std::string& path) {
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT, 0660));
+  // Reserved, not only sized: a full disk must not become a SIGBUS in an app.
+  if (const int error = ::posix_fallocate(fd.get(), 0, ipc::kStatusFileBytes); error != 0) {
+    return ErrnoStatus("reserve space for " + path, error);
+  }
+  void* const map = ::mmap(nullptr, ipc::kStatusFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+                           fd.get(), 0);
+  if (map == MAP_FAILED) return ErrnoStatus("map " + path, errno);
+  std::unique_ptr<StatusFile> file(new StatusFile(std::move(fd), map));
+  ipc::StatusPage& status = file->status();
+  status.magic = ipc::kStatusMagic;
+  status.version = ipc::kProtocolVersion;
+  status.generation.fetch_add(1);
+  file->bells().sleeping.store(0);
+  return file;
+}
+
+StatusFile::~StatusFile() { ::munmap(map_, ipc::kStatusFileBytes); }
+
+}  // namespace litefs::session

@@ -1,0 +1,35 @@
+// StatusFile: the daemon's side of the shared status page (ipc/protocol.h).  The file keeps its
+// inode over restarts, so that apps' mappings stay good.  Not thread-safe but for the atomics.
+
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/unique_fd.h"
+#include "ipc/protocol.h"
+
+namespace litefs::session {
+
+class StatusFile {
+ public:
+  // Creates or opens path and starts a new generation.
+  static absl::StatusOr<std::unique_ptr<StatusFile>> Open(const std::string& path);
+  ~StatusFile();
+  StatusFile(const StatusFile&) = delete;
+  StatusFile& operator=(const StatusFile&) = delete;
+
+  ipc::StatusPage& status() { return *static_cast<ipc::StatusPage*>(map_); }
+  ipc::BellPage& bells() {
+    return *reinterpret_cast<ipc::BellPage*>(static_cast<char*>(map_) + ipc::kStatusPageBytes);
+  }
+  int fd() const { return fd_.get(); }  // for SCM_RIGHTS
+
+ private:
+  StatusFile(UniqueFd fd, void* map) : fd_(std::move(fd)), map_(map) {}
+  const UniqueFd fd_;
+  void* const map_;
+};
+
+}  // namespace litefs::session

@@ -1,0 +1,61 @@
+// NodeDirectory: the .litefs/ directory of a database directory: who this node is, and that only
+// one daemon runs on it.
+//
+//   .litefs/lock      held (flock) by the running daemon
+//   .litefs/id        {"node_id": "16 hex digits", "cluster_id": "16 hex digits"}
+//   .litefs/socket    sessions and the command line (ipc/)
+//   .litefs/status    the shared status page (ipc/protocol.h)
+//   .litefs/dbs/NAME/ ltx/ (the chain), checksums, branches/, set-aside files
+//   .litefs/tmp/      unlinked and half-written files
+//
+// Not thread-safe.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/unique_fd.h"
+
+namespace litefs::store {
+
+class NodeDirectory {
+ public:
+  // Creates what is missing and takes the lock.  kAlreadyExists: another daemon has it.
+  // node_id and cluster_id: wanted ones, empty for those on disk or new ones.
+  struct Options {
+    std::string database_directory;
+    std::string node_id;
+    std::string cluster_id;
+    bool make_cluster_id = false;  // a primary founds a cluster; a replica joins one
+  };
+  static absl::StatusOr<std::unique_ptr<NodeDirectory>> Open(const Options& options);
+
+  uint64_t node_id() const { return node_id_; }
+  const std::string& cluster_id() const { return cluster_id_; }  // "" until a cluster is joined
+  // Notes the cluster that this node has joined, durably.
+  absl::Status JoinCluster(const std::string& cluster_id);
+
+  std::string socket_path() const { return control_ + "/socket"; }
+  std::string status_path() const { return control_ + "/status"; }
+  std::string databases_path() const { return control_ + "/dbs"; }
+  std::string temporary_path() const { return control_ + "/tmp"; }
+  const std::string& database_directory() const { return directory_; }
+
+ private:
+  NodeDirectory(std::string directory, std::string control)
+      : directory_(std::move(directory)), control_(std::move(control)) {}
+  absl::Status LoadIdentity(const Options& options);
+  absl::Status SaveIdentity();
+
+  const std::string directory_;
+  const std::string control_;
+  UniqueFd lock_;
+  uint64_t node_id_ = 0;
+  std::string cluster_id_;
+};
+
+}  // namespace litefs::store

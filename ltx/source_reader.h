@@ -1,0 +1,54 @@
+// SourceReader: reads a ByteSource forwards through a window of bounded size.  Not thread-safe.
+// Also how decoders word their errors.
+
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "ltx/byte_stream.h"
+
+namespace litefs::ltx {
+
+// kDataLoss "code: what at offset N".
+absl::Status Defect(const char* code, const std::string& what, uint64_t offset);
+
+class SourceReader {
+ public:
+  static constexpr size_t kWindowBytes = 128 << 10;
+
+  // source must outlive the reader.
+  SourceReader(ByteSource* source, uint64_t offset) : source_(source), offset_(offset) {}
+
+  uint64_t offset() const { return offset_; }
+  uint64_t remaining() const { return source_->size() - offset_; }
+
+  // The next n bytes, until the next call; "truncated" if the source ends before.
+  // REQUIRES: n <= kWindowBytes
+  absl::StatusOr<std::span<const std::byte>> Peek(size_t n) {
+    if (window_.size() - begin_ < n) {
+      if (absl::Status status = Fill(n); !status.ok()) return status;
+    }
+    return std::span<const std::byte>(window_).subspan(begin_, n);
+  }
+  // The next bytes, as many as are cheap; none only at the end of the source.
+  absl::StatusOr<std::span<const std::byte>> PeekSome();
+  // REQUIRES: the last Peek or PeekSome returned at least n bytes.
+  void Skip(size_t n) {
+    begin_ += n;
+    offset_ += n;
+  }
+
+ private:
+  absl::Status Fill(size_t n);
+
+  ByteSource* const source_;
+  uint64_t offset_;                // in the source, of the next byte
+  std::vector<std::byte> window_;  // what has been read and not been skipped, from begin_
+  size_t begin_ = 0;
+};
+
+}  // namespace litefs::ltx

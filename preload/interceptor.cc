@@ -1,0 +1,426 @@
+#include "preload/interceptor.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "common/raw_syscall.h"
+#include "common/sqlite_format.h"
+#include "preload/errno_guard.h"
+#include "preload/path_matcher.h"
+#include "preload/reentry.h"
+#include "preload/session_channel.h"
+#include "preload/shim_log.h"
+
+namespace litefs::preload {
+namespace {
+
+constexpr size_t kMaxPath = 4096;
+constexpr size_t kHeadBytes = 32;  // enough of a write to know it by
+
+// The process that the tables describe.
+constinit std::atomic<long> owner_pid{0};
+
+// False in a vfork child, which shares our memory but not our descriptors, and in the child of a
+// raw clone: nothing there may change the tables.
+bool InOwnProcess() {
+  const long owner = owner_pid.load(std::memory_order_relaxed);
+  return owner == 0 || owner == RawSyscall(SYS_getpid);
+}
+
+bool Stat(int fd, struct stat* info) { return RawSyscall(SYS_fstat, fd, info) == 0; }
+
+uint64_t Position(int fd) {
+  const long at = RawSyscall(SYS_lseek, fd, 0, SEEK_CUR);
+  return at < 0 ? 0 : static_cast<uint64_t>(at);
+}
+
+// The database whose journal, WAL or wal-index this path names, or null.
+Database* FindByCompanionPath(int dir, const char* path, FileKind* kind) {
+  const size_t size = std::strlen(path);
+  const NameMatch match = MatchName(Split({path, size}).name);
+  if (!match.matches || match.kind == FileKind::kDatabase) return nullptr;
+  *kind = match.kind;
+  char main_path[kMaxPath];
+  const size_t main_size =
+      static_cast<size_t>(match.database.data() - path) + match.database.size();
+  if (main_size >= sizeof(main_path)) return nullptr;
+  std::memcpy(main_path, path, main_size);
+  main_path[main_size] = '\0';
+  struct stat info;
+  if (RawSyscall(SYS_newfstatat, dir, main_path, &info, 0) < 0) return nullptr;
+  return databases.Find(info.st_dev, info.st_ino);
+}
+
+void Forget(int fd) {
+  const FdEntry entry = fd_table.Exchange(fd, FdEntry());
+  if (entry.file()) databases.Release(entry.database());
+}
+
+bool Writes(int command) {
+  return command == F_SETLK || command == F_SETLKW || command == F_OFD_SETLK ||
+         command == F_OFD_SETLKW;
+}
+
+LockRequest RequestOf(const struct flock& lock) {
+  LockRequest request;
+  request.type = lock.l_type == F_WRLCK   ? LockRequest::Type::kWrite
+                 : lock.l_type == F_RDLCK ? LockRequest::Type::kRead
+                                          : LockRequest::Type::kUnlock;
+  const auto start = static_cast<uint64_t>(lock.l_start);
+  const auto length = static_cast<uint64_t>(lock.l_len);
+  request.start = lock.l_len < 0 ? start + length : start;
+  request.end = lock.l_len == 0 ? ~uint64_t{0} : lock.l_len < 0 ? start : start + length;
+  return request;
+}
+
+}  // namespace
+
+// ---- Finding out what a descriptor is
+// ------------------------------------------------------------
+
+namespace {
+
+// Enters a file that may be a database; its index, or -1.
+int EnterDatabase(int fd, const struct stat& info, std::string_view directory,
+                  std::string_view name) {
+  if (const int known = databases.Acquire(info.st_dev, info.st_ino); known >= 0) return known;
+  if (!IsManaged(directory)) return -1;
+  const Content content = ReadContent(fd, static_cast<uint64_t>(info.st_size));
+  if (content == Content::kOther) return -1;
+  bool entered = false;
+  const int index = databases.AcquireOrEnter(info.st_dev, info.st_ino, directory, name, &entered);
+  if (index < 0) {
+    ShimLog("cannot watch", name);
+  } else if (entered && content != Content::kDatabase) {
+    databases[static_cast<uint32_t>(index)].was_empty.store(content == Content::kEmpty);
+    databases[static_cast<uint32_t>(index)].provisional.store(true);
+  }
+  return index;
+}
+
+int EnterCompanion(std::string_view path, size_t suffix_bytes, char* text) {
+  if (databases.unused()) return -1;
+  text[path.size() - suffix_bytes] = '\0';  // the database's path
+  struct stat info;
+  if (RawSyscall(SYS_newfstatat, AT_FDCWD, text, &info, 0) < 0) return -1;
+  return databases.Acquire(info.st_dev, info.st_ino);
+}
+
+}  // namespace
+
+void Interceptor::Track(int fd, int flags) {
+  ErrnoGuard keep_errno;
+  Reentry reentry;
+  if (reentry.nested() || static_cast<uint32_t>(fd) >= FdTable::kCapacity) return;
+  if (Watched(fd)) {  // closed by a way we do not see, like fclose
+    if (!InOwnProcess()) return;
+    Forget(fd);
+  }
+  struct stat info;
+  if ((flags & O_ACCMODE) == O_RDONLY || !Stat(fd, &info) || !S_ISREG(info.st_mode) ||
+      info.st_nlink == 0) {
+    return;
+  }
+  char text[kMaxPath];
+  const std::string_view path = DescriptorPath(fd, text);
+  const SplitPath split = Split(path);
+  const NameMatch match = MatchName(split.name);
+  if (!match.matches || split.directory.empty()) return;
+  const int index = match.kind == FileKind::kDatabase
+                        ? EnterDatabase(fd, info, split.directory, split.name)
+                        : EnterCompanion(path, split.name.size() - match.database.size(), text);
+  if (index < 0) return;
+  if (!InOwnProcess()) {
+    databases.Release(static_cast<uint32_t>(index));
+    return;
+  }
+  fd_table.Exchange(fd, FdEntry(match.kind, static_cast<uint32_t>(index)));
+}
+
+// ---- Before and after the real call
+// --------------------------------------------------------------
+
+void Interceptor::RunBefore(Call* call) {
+  Database& db = *call->db_;
+  const Plan& plan = call->plan_;
+  const bool noted = db.noted.load(std::memory_order_acquire);
+  if (plan.before == Before::kNothing) return;
+  if (!noted && plan.before != Before::kBecomeWriter && plan.before != Before::kDrain) return;
+  FutexLockHolder hold(db.lock);
+  SessionChannel channel(db);
+  int rc = 0;
+  switch (plan.before) {
+    case Before::kBecomeWriter:
+      rc = channel.BecomeWriter();
+      break;
+    case Before::kPrepare:
+      channel.Prepare(true);
+      break;
+    case Before::kCommit:
+      rc = channel.Commit(0, true);
+      call->committing_ = rc == 0;
+      break;
+    case Before::kRecheck:
+      call->committing_ = channel.Commit(ipc::kFlagRecheck, true) == 0;
+      break;
+    case Before::kDrain:
+      if (channel.Drain(plan.reason) < 0) rc = -plan.refusal;
+      break;
+    case Before::kNothing:
+      break;
+  }
+  call->refusal_ = -rc;
+}
+
+Call Interceptor::Begin(int fd, FdEntry entry, const Plan& plan) {
+  Call call;
+  call.fd_ = fd;
+  call.db_ = &databases[entry.database()];
+  call.kind_ = entry.kind();
+  call.plan_ = plan;
+  RunBefore(&call);
+  return call;
+}
+
+void Call::Finished(int64_t result, int error) {
+  if (db_ == nullptr && closed_.empty() && duplicated_.empty()) return;
+  ErrnoGuard keep_errno;
+  Reentry reentry;
+  if (reentry.nested()) return;
+  if (duplicated_.file() && result >= 0 && result < FdTable::kCapacity) {
+    databases.AddReference(duplicated_.database());
+    const FdEntry stale = fd_table.Exchange(static_cast<int>(result), duplicated_);
+    if (stale.file()) databases.Release(stale.database());
+  }
+  if (closed_.file() && fd_ >= 0 && result < 0) {
+    fd_table.Exchange(fd_, closed_);  // dup2 failed: the descriptor lives
+  } else if (closed_.file()) {
+    databases.Release(closed_.database());
+  }
+  if (db_ == nullptr) return;
+  if (locking_ && result >= 0) {
+    db_->ChangeLocks([this](Locks* locks) { NoteLock(kind_, locks, request_); });
+  }
+  const bool effect = result > 0 || (result == 0 && plan_.after != After::kNoteRange);
+  if (!committing_ && (plan_.after == After::kNothing || !effect)) return;
+  FutexLockHolder hold(db_->lock);
+  SessionChannel channel(*db_);
+  if (committing_) channel.Done(error);
+  if (!effect) return;
+  if (plan_.after == After::kNoteRange) {
+    const auto length = static_cast<uint64_t>(result);
+    channel.Note({positional_ ? range_.offset : Position(fd_) - length, length});
+  } else if (plan_.after == After::kNoteSize) {
+    struct stat info;
+    if (Stat(fd_, &info)) channel.NoteSize(static_cast<uint64_t>(info.st_size));
+  } else if (plan_.after == After::kBell) {
+    channel.Bell();
+  }
+}
+
+// ---- Writes
+// --------------------------------------------------------------------------------------
+
+Call Interceptor::BeginPlannedWrite(int fd, FdEntry entry, Write write, bool positional) {
+  Database& db = databases[entry.database()];
+  if (entry.kind() == FileKind::kDatabase && db.provisional.load()) {
+    if (RefutesDatabase(write, db.was_empty.load())) {
+      if (InOwnProcess()) Forget(fd);
+      return {};
+    }
+    if (write.offset == 0) db.provisional.store(false);
+  }
+  const Locks locks = db.CurrentLocks();
+  Call call = Begin(fd, entry, PlanWrite(entry.kind(), locks, write));
+  call.range_.offset = write.offset;
+  call.positional_ = positional;
+  if (entry.kind() == FileKind::kWal && !locks.shm_write) {
+    db.ChangeLocks([&write](Locks* now) { NoteWrite(FileKind::kWal, now, write); });
+  }
+  return call;
+}
+
+Call Interceptor::BeginWrite(int fd, const void* data, size_t n, int64_t at) {
+  ErrnoGuard keep_errno;
+  Reentry reentry;
+  const FdEntry entry = fd_table.Get(fd);
+  if (reentry.nested() || !entry.file()) return {};
+  const Write write{.offset = at < 0 ? Position(fd) : static_cast<uint64_t>(at),
+                    .length = n,
+                    .head = {static_cast<const char*>(data), std::min(n, kHeadBytes)}};
+  return BeginPlannedWrite(fd, entry, write, at >= 0);
+}
+
+Call Interceptor::BeginWriteV(int fd, const iovec* parts, int n, int64_t at) {
+  ErrnoGuard keep_errno;
+  Reentry reentry;
+  const FdEntry entry = fd_table.Get(fd);
+  if (reentry.nested() || !entry.file()) return {};
+  char head[kHeadBytes];
+  size_t gathered = 0;
+  uint64_t length = 0;
+  for (int i = 0; i < n; ++i) {
+    const size_t piece = std::min(parts[i].iov_len, kHeadBytes - gathered);
+    std::memcpy(head + gathered, parts[i].iov_base, piece);
+    gathered += piece;
+    length += parts[i].iov_len;
+  }
+  const Write write{.offset = at < 0 ? Position(fd) : static_cast<uint64_t>(at),
+                    .length = length,
+                    .head = {head, gathered}};
+  return BeginPlannedWrite(fd, entry, write, at >= 0);
+}
+
+Call Interceptor::BeginTruncate(int fd, int64_t size) {
+  ErrnoGuard keep_errno;
+  Reentry reentry;
+  const FdEntry entry = fd_table.Get(fd);
+  struct stat info;
+  if (reentry.nested() || !entry.file() || size < 0 || !Stat(fd, &info)) return {};
+  return Begin(fd, entry,
+               PlanTruncate(entry.kind(), databases[entry.database()].CurrentLocks(),
+                            static_cast<uint64_t>(info.st_size), static_cast<uint64_t>(size)));
+}
+
+Call Interceptor::BeginAllocate(int fd) {
+  ErrnoGuard keep_errno;
+  Reentry reentry;
+  const FdEntry entry = fd_table.Get(fd);
+  if (reentry.nested() || !entry.file() || entry.kind() != FileKind::kDatabase) return {};
+  return Begin(fd, entry,
+               PlanTruncate(entry.kind(), databases[entry.database()].CurrentLocks(), 0, 0));
+}
+
+Call Interceptor::BeginSync(int fd) {
+  ErrnoGuard keep_errno;
+  Reentry reentry;
+  const FdEntry entry = fd_table.Get(fd);
+  if (reentry.nested() || !entry.file()) return {};
+  return Begin(fd, entry, PlanSync(entry.kind()));
+}
+
+Call Interceptor::BeginUnlink(int dir, const char* path) {
+  if (databases.unused() || path == nullptr) return {};
+  ErrnoGuard keep_errno;
+  Reentry reentry;
+  FileKind kind = FileKind::kDatabase;
+  Call call;
+  if (reentry.nested()) return call;
+  Database* db = FindByCompanionPath(dir, path, &kind);
+  if (db == nullptr || !InOwnProcess()) return call;
+  call.db_ = db;
+  call.kind_ = kind;
+  call.plan_ = PlanUnlink(kind);
+  RunBefore(&call);
+  return call;
+}
+
+// ---- Locks and descriptors
+// -----------------------------------------------------------------------
+
+Call Interceptor::BeginLock(int fd, FdEntry entry, const struct flock& lock) {
+  Database& db = databases[entry.database()];
+  const LockRequest request = RequestOf(lock);
+  if (entry.kind() == FileKind::kDatabase) {
+    db.ChangeLocks([](Locks* locks) { locks->any_seen = true; });
+  }
+  Call call = Begin(fd, entry, PlanLock(entry.kind(), db.CurrentLocks(), request));
+  call.locking_ = true;
+  call.request_ = request;
+  return call;
+}
+
+Call Interceptor::BeginControl(int fd, int command, void* argument) {
+  const FdEntry entry = fd_table.Get(fd);
+  if (command == F_DUPFD || command == F_DUPFD_CLOEXEC) return BeginDuplicate(fd);
+  if (!entry.file() || !Writes(command) || argument == nullptr) return {};
+  ErrnoGuard keep_errno;
+  Reentry reentry;
+  const auto* lock = static_cast<const struct flock*>(argument);
+  if (reentry.nested() || lock->l_whence != SEEK_SET) return {};
+  return BeginLock(fd, entry, *lock);
+}
+
+// Takes a descriptor that is about to be closed out of the table.
+void Interceptor::TakeOut(Call* call, int fd) {
+  const FdEntry entry = fd_table.Get(fd);
+  if (entry.own()) {
+    bool ours = false;
+    for (uint32_t i = 0; i < databases.end() && !ours; ++i)
+      ours = SessionChannel(databases[i]).Owns(fd);
+    if (!ours) fd_table.Exchange(fd, FdEntry());
+    call->refusal_ = ours ? EBADF : 0;
+    return;
+  }
+  Database& db = databases[entry.database()];
+  if (db.refs.load() == 1 && db.noted.load()) {
+    FutexLockHolder hold(db.lock);
+    SessionChannel channel(db);
+    if (channel.Commit(ipc::kFlagRecheck, false) == 0) channel.Done(0);
+  }
+  call->closed_ = fd_table.Exchange(fd, FdEntry());
+  // POSIX drops the process's locks on a file when any descriptor of it is closed.
+  if (entry.kind() == FileKind::kShm) {
+    db.ChangeLocks([](Locks* locks) {
+      locks->shm_write = false;
+      locks->shm_read = 0;
+    });
+  } else if (entry.kind() == FileKind::kDatabase) {
+    db.ChangeLocks([](Locks* locks) { locks->exclusive = false; });
+  }
+}
+
+Call Interceptor::BeginClose(int fd) {
+  ErrnoGuard keep_errno;
+  Reentry reentry;
+  Call call;
+  if (!reentry.nested() && InOwnProcess()) TakeOut(&call, fd);
+  return call;
+}
+
+Call Interceptor::BeginDuplicate(int from) {
+  Call call;
+  if (InOwnProcess()) call.duplicated_ = fd_table.Get(from);
+  return call;
+}
+
+Call Interceptor::BeginReplace(int from, int to) {
+  ErrnoGuard keep_errno;
+  Reentry reentry;
+  Call call;
+  if (from == to || reentry.nested() || !InOwnProcess()) return call;
+  if (Watched(to)) TakeOut(&call, to);
+  call.refusal_ = 0;  // the app may have the number of a descriptor of ours
+  call.fd_ = to;
+  call.duplicated_ = fd_table.Get(from);
+  return call;
+}
+
+void Interceptor::Closed(unsigned first, unsigned last) {
+  ErrnoGuard keep_errno;
+  Reentry reentry;
+  const auto end = static_cast<unsigned>(fd_table.end());
+  if (reentry.nested() || first >= end || !InOwnProcess()) return;
+  for (unsigned fd = first; fd < end && fd <= last; ++fd) {
+    if (fd_table.Get(static_cast<int>(fd)).file()) Forget(static_cast<int>(fd));
+  }
+}
+
+// ---- The process
+// ---------------------------------------------------------------------------------
+
+void Interceptor::BeforeFork() { databases.BeforeFork(); }
+void Interceptor::AfterForkInParent() { databases.AfterForkInParent(); }
+void Interceptor::AfterForkInChild() {
+  ErrnoGuard keep_errno;
+  owner_pid.store(RawSyscall(SYS_getpid), std::memory_order_relaxed);
+  databases.AfterForkInChild();
+}
+void Interceptor::Load() {
+  owner_pid.store(RawSyscall(SYS_getpid), std::memory_order_relaxed);
+  OpenShimLog();
+}
+
+}  // namespace litefs::preload

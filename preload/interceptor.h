@@ -1,0 +1,98 @@
+// What each hook does around the real call.  Begin...() before it; then either Refuse() in its
+// place or Finish(result) after it.  A Call may be abandoned in between (a cancelled thread): it
+// holds no lock.  Shim-safe.
+
+#pragma once
+
+#include <fcntl.h>
+#include <sys/uio.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+
+#include "preload/database.h"
+#include "preload/fd_table.h"
+#include "preload/transaction_tracker.h"
+
+namespace litefs::preload {
+
+// The fast path: false for every descriptor that is none of our business.
+inline bool Watched(int fd) { return !fd_table.Get(fd).empty(); }
+
+class Call {
+ public:
+  bool refused() const { return refusal_ != 0; }
+  // For a refused call: sets errno and returns -1.
+  int Refuse() const {
+    errno = refusal_;
+    return -1;
+  }
+  int refusal() const { return refusal_; }
+  // Passes the result of the real call on, errno too.
+  template <typename Result>
+  Result Finish(Result result) {
+    Finished(result, result < 0 ? errno : 0);
+    return result;
+  }
+  // For posix_fallocate, whose result is its errno.
+  int FinishErrno(int error) {
+    Finished(error == 0 ? 0 : -1, error);
+    return error;
+  }
+
+ private:
+  friend class Interceptor;
+  void Finished(int64_t result, int error);
+
+  Database* db_ = nullptr;
+  FileKind kind_ = FileKind::kDatabase;
+  Plan plan_;
+  int fd_ = -1;
+  int refusal_ = 0;
+  bool committing_ = false;  // the daemon awaits kDone
+  bool positional_ = true;
+  ipc::DirtyRange range_;
+  bool locking_ = false;
+  LockRequest request_;
+  FdEntry closed_;      // the descriptor's entry, taken out of the table
+  FdEntry duplicated_;  // the entry to give to the resulting descriptor
+};
+
+class Interceptor {
+ public:
+  // at < 0: at the descriptor's own offset.
+  static Call BeginWrite(int fd, const void* data, size_t n, int64_t at);
+  static Call BeginWriteV(int fd, const iovec* parts, int n, int64_t at);
+  static Call BeginTruncate(int fd, int64_t size);
+  static Call BeginAllocate(int fd);
+  static Call BeginSync(int fd);
+  static Call BeginControl(int fd, int command, void* argument);
+  static Call BeginUnlink(int dir, const char* path);
+  static Call BeginClose(int fd);
+  static Call BeginDuplicate(int from);
+  static Call BeginReplace(int from, int to);
+  static void Closed(unsigned first, unsigned last);
+
+  // After any open; returns fd.
+  static int Opened(int fd, int flags) {
+    if (fd >= 0 && ((flags & O_ACCMODE) != O_RDONLY || Watched(fd))) Track(fd, flags);
+    return fd;
+  }
+
+  // Around fork, and at load.
+  static void BeforeFork();
+  static void AfterForkInParent();
+  static void AfterForkInChild();
+  static void Load();
+
+ private:
+  static void Track(int fd, int flags);
+  static Call BeginLock(int fd, FdEntry entry, const struct flock& lock);
+  static Call BeginPlannedWrite(int fd, FdEntry entry, Write write, bool positional);
+  static Call Begin(int fd, FdEntry entry, const Plan& plan);
+  static void RunBefore(Call* call);
+  static void TakeOut(Call* call, int fd);
+};
+
+}  // namespace litefs::preload

@@ -1,0 +1,342 @@
+#include "preload/session_channel.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "common/raw_syscall.h"
+#include "ipc/client.h"
+#include "ipc/codec.h"
+#include "preload/shim_log.h"
+
+namespace litefs::preload {
+namespace {
+
+constexpr int64_t kNanosPerMilli = 1'000'000;
+constexpr int64_t kFirstRetryNs = 1 * kNanosPerMilli;
+constexpr int64_t kLastRetryNs = 50 * kNanosPerMilli;
+// Our sockets lie this far below the limit, out of the way of apps that count on low numbers.
+constexpr uint64_t kDescriptorsFromTop = 800;
+// A message with a full list of ranges, and what else it holds.
+constexpr size_t kMessageBytes = (RangeList::kCapacity + 1) * sizeof(ipc::DirtyRange) + 512;
+
+bool Identify(int fd, uint64_t* device, uint64_t* inode) {
+  struct stat info;
+  if (RawSyscall(SYS_fstat, fd, &info) < 0 || !S_ISSOCK(info.st_mode)) return false;
+  *device = info.st_dev;
+  *inode = info.st_ino;
+  return true;
+}
+
+// The same descriptor with a high number, if there is room.
+int MoveHigh(int fd) {
+  rlimit limit{};
+  RawSyscall(SYS_prlimit64, 0, RLIMIT_NOFILE, nullptr, &limit);
+  const uint64_t top = std::min<uint64_t>(limit.rlim_cur, FdTable::kCapacity);
+  const uint64_t base = top > 2 * kDescriptorsFromTop ? top - kDescriptorsFromTop : top / 2;
+  long high = RawSyscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, base);
+  if (high < 0 && fd > 0) return fd;
+  if (high < 0) high = RawSyscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 1);
+  RawSyscall(SYS_close, fd);
+  return static_cast<int>(high < 0 ? 0 : high);
+}
+
+void Unmap(Session& session) {
+  if (session.status == nullptr) return;
+  RawSyscall(SYS_munmap, session.status, ipc::kStatusPageBytes);
+  RawSyscall(SYS_munmap, session.bells, ipc::kStatusFileBytes - ipc::kStatusPageBytes);
+  session.status = nullptr;
+  session.bells = nullptr;
+}
+
+bool MapFailed(long rc) { return rc < 0 && rc > -4096; }
+
+}  // namespace
+
+// ---- The connection
+// ------------------------------------------------------------------------------
+
+bool SessionChannel::Owns(int fd) const {
+  uint64_t device;
+  uint64_t inode;
+  return fd > 0 && fd == session_.fd && Identify(fd, &device, &inode) &&
+         device == session_.socket_device && inode == session_.socket_inode;
+}
+
+bool SessionChannel::Living() const { return Owns(session_.fd) && ipc::IsIdle(session_.fd); }
+
+void SessionChannel::Adopt(int fd) {
+  session_.fd = MoveHigh(fd);
+  if (session_.fd == 0) return;
+  Identify(session_.fd, &session_.socket_device, &session_.socket_inode);
+  if (static_cast<uint32_t>(session_.fd) < FdTable::kCapacity) {
+    fd_table.Exchange(session_.fd, FdEntry::Own());
+  }
+}
+
+// Everything that the dead session was told must be told to the next one.
+void SessionChannel::Drop() {
+  if (session_.fd > 0) ShimLog("session lost", db_.NameText());
+  CloseSocket();
+  ReturnToPending();
+}
+
+void SessionChannel::CloseSocket() {
+  const int fd = session_.fd;
+  if (Owns(fd)) {
+    if (static_cast<uint32_t>(fd) < FdTable::kCapacity) fd_table.Exchange(fd, FdEntry());
+    RawSyscall(SYS_close, fd);
+  }
+  session_.fd = 0;
+}
+
+void SessionChannel::End() {
+  CloseSocket();
+  Unmap(session_);
+}
+
+int SessionChannel::MapStatus(int status_fd) {
+  const long page =
+      RawSyscall(SYS_mmap, nullptr, ipc::kStatusPageBytes, PROT_READ, MAP_SHARED, status_fd, 0);
+  if (MapFailed(page)) return static_cast<int>(page);
+  constexpr size_t kBellBytes = ipc::kStatusFileBytes - ipc::kStatusPageBytes;
+  const long rest = RawSyscall(SYS_mmap, nullptr, kBellBytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+                               status_fd, ipc::kStatusPageBytes);
+  const auto* status = reinterpret_cast<const ipc::StatusPage*>(page);
+  int error = MapFailed(rest) ? static_cast<int>(rest) : 0;
+  struct stat info;
+  if (error == 0 &&
+      (RawSyscall(SYS_fstat, status_fd, &info) < 0 ||
+       static_cast<size_t>(info.st_size) < ipc::kStatusFileBytes ||
+       status->magic != ipc::kStatusMagic || status->version != ipc::kProtocolVersion)) {
+    RawSyscall(SYS_munmap, rest, kBellBytes);
+    error = -EPROTO;
+  }
+  if (error != 0) {
+    RawSyscall(SYS_munmap, page, ipc::kStatusPageBytes);
+    return error;
+  }
+  Unmap(session_);
+  session_.status = status;
+  session_.bells = reinterpret_cast<ipc::BellPage*>(rest);
+  return 0;
+}
+
+int SessionChannel::Greet(int fd, int64_t deadline) {
+  char program[16] = {};
+  RawSyscall(SYS_prctl, PR_GET_NAME, program, 0, 0, 0);
+  char buffer[1024];
+  const ipc::Hello hello{.pid = static_cast<uint32_t>(RawSyscall(SYS_getpid)),
+                         .name = db_.NameText(),
+                         .device = db_.device,
+                         .inode = db_.inode,
+                         .program = program};
+  const size_t size = ipc::Encode(hello, buffer);
+  if (const int rc = ipc::SendMessage(fd, {buffer, size}, deadline); rc < 0) return rc;
+  int status_fd = -1;
+  const int received = ipc::ReceiveMessage(fd, buffer, deadline, &status_fd);
+  if (received < 0) return received;
+  ipc::Welcome welcome;
+  int error = -EPROTO;
+  if (ipc::Decode({buffer, static_cast<size_t>(received)}, &welcome)) {
+    if (welcome.error != 0) {
+      ShimLog("refused by the daemon", welcome.text);
+      error = -static_cast<int>(welcome.error);
+    } else if (welcome.version == ipc::kProtocolVersion && status_fd >= 0) {
+      error = MapStatus(status_fd);
+      session_.bell_slot = welcome.bell_slot % ipc::kBellCount;
+    }
+  }
+  if (status_fd >= 0) RawSyscall(SYS_close, status_fd);
+  return error;
+}
+
+// One attempt; the daemon's answer to the greeting may take until the deadline.
+int SessionChannel::ConnectBy(int64_t deadline) {
+  if (Living()) return 0;
+  Drop();
+  const int fd = ipc::ConnectTo(db_.DirectoryText());
+  if (fd < 0) return fd;
+  if (const int rc = Greet(fd, deadline); rc < 0) {
+    RawSyscall(SYS_close, fd);
+    return rc;
+  }
+  Adopt(fd);
+  ShimLog("session", db_.NameText());
+  return 0;
+}
+
+// Attempts until the time-out for an absent daemon.
+int SessionChannel::Connect() {
+  const int64_t deadline = ipc::MonotonicNow() + Timeout(kAbsentTimeoutNs);
+  for (int64_t pause = kFirstRetryNs;; pause = std::min(pause * 2, kLastRetryNs)) {
+    const int rc = ConnectBy(deadline);
+    if (rc == 0) return 0;
+    const int64_t left = deadline - ipc::MonotonicNow();
+    if (left <= 0) return rc;
+    ipc::Pause(std::min(pause, left));
+  }
+}
+
+int64_t SessionChannel::Timeout(int64_t otherwise) const {
+  const uint32_t ms = session_.status == nullptr
+                          ? 0
+                          : session_.status->write_timeout_ms.load(std::memory_order_relaxed);
+  return ms == 0 ? otherwise : ms * kNanosPerMilli;
+}
+
+int64_t SessionChannel::ReplyDeadline() const {
+  return ipc::MonotonicNow() + Timeout(kReplyTimeoutNs);
+}
+
+int SessionChannel::CheckLease() const {
+  const uint64_t deadline = session_.status->lease_deadline_ns.load(std::memory_order_acquire);
+  return deadline != ipc::kNoDeadline && ipc::BootTimeNow() >= deadline ? -EAGAIN : 0;
+}
+
+// ---- Messages
+// ------------------------------------------------------------------------------------
+
+template <typename Message>
+int SessionChannel::Send(const Message& message, int64_t deadline) {
+  char buffer[kMessageBytes];
+  const size_t size = ipc::Encode(message, buffer);
+  if (size == 0) return -EMSGSIZE;
+  if (!Owns(session_.fd)) return -ENOTCONN;
+  return ipc::SendMessage(session_.fd, {buffer, size}, deadline);
+}
+
+// Waits for the answer to a request: its errno as a positive number, or -errno if there is none.
+int SessionChannel::Await(uint64_t id, int64_t deadline) {
+  char buffer[256];
+  const int received = ipc::ReceiveMessage(session_.fd, buffer, deadline, nullptr);
+  if (received < 0) return received;
+  ipc::Reply reply;
+  if (!ipc::Decode({buffer, static_cast<size_t>(received)}, &reply) || reply.id != id ||
+      reply.error > 4095) {
+    return -EPROTO;
+  }
+  return static_cast<int>(reply.error);
+}
+
+int SessionChannel::BecomeWriter() {
+  if (Connect() < 0) return -EAGAIN;
+  if (session_.status->role.load(std::memory_order_acquire) !=
+      static_cast<uint32_t>(ipc::Role::kPrimary)) {
+    return -EAGAIN;
+  }
+  return CheckLease();
+}
+
+void SessionChannel::Note(ipc::DirtyRange range) {
+  if (!db_.pending.Add(range)) {
+    if (Living() && Send(ipc::Dirty{ipc::RangesView(db_.pending.ranges())}, ReplyDeadline()) == 0) {
+      MoveToSent();
+    } else {
+      db_.pending.Clear();
+      db_.unknown = true;
+    }
+    db_.pending.Add(range);
+  }
+  db_.noted.store(true, std::memory_order_release);
+}
+
+void SessionChannel::NoteSize(uint64_t size) {
+  db_.pending.AddSize(size);
+  db_.noted.store(true, std::memory_order_release);
+}
+
+void SessionChannel::MoveToSent() {
+  db_.sent_overflowed |= !db_.sent.AddAll(db_.pending);
+  db_.pending.Clear();
+}
+
+void SessionChannel::ReturnToPending() {
+  db_.unknown |= db_.sent_overflowed;
+  db_.unknown |= !db_.pending.AddAll(db_.sent);
+  db_.sent.Clear();
+  db_.sent_overflowed = false;
+}
+
+void SessionChannel::ForgetRanges() {
+  db_.pending.Clear();
+  db_.sent.Clear();
+  db_.sent_overflowed = db_.unknown = db_.synced = false;
+  db_.noted.store(false, std::memory_order_release);
+}
+
+void SessionChannel::Prepare(bool synced) {
+  db_.synced |= synced;
+  if (!Living()) return;
+  const ipc::Prepare message{.flags = db_.synced ? ipc::kFlagSynced : 0,
+                             .ranges = ipc::RangesView(db_.pending.ranges())};
+  if (Send(message, ReplyDeadline()) == 0) MoveToSent();
+}
+
+// One try: -errno if the session failed on the way, else 0 and the daemon's answer.
+int SessionChannel::CommitOnce(uint64_t flags, int64_t deadline, int* answer) {
+  const uint64_t id = ++session_.last_request;
+  flags |= (db_.synced ? ipc::kFlagSynced : 0) | (db_.unknown ? ipc::kFlagUnknown : 0);
+  const ipc::Commit message{
+      .id = id, .flags = flags, .ranges = ipc::RangesView(db_.pending.ranges())};
+  int rc = Send(message, deadline);
+  if (rc == 0) {
+    MoveToSent();
+    rc = Await(id, deadline);
+  }
+  if (rc < 0) {
+    Drop();
+    return rc;
+  }
+  *answer = rc;
+  return 0;
+}
+
+int SessionChannel::Commit(uint64_t flags, bool wait) {
+  const int64_t give_up = ReplyDeadline() + Timeout(kAbsentTimeoutNs);
+  for (;;) {
+    if ((wait ? Connect() : ConnectBy(ReplyDeadline())) < 0) return -EIO;
+    if (CheckLease() < 0) return -EIO;
+    int answer = 0;
+    const int rc = CommitOnce(flags, ReplyDeadline(), &answer);
+    if (rc == 0 && answer != 0) ReturnToPending();
+    if (rc == 0) return -answer;
+    if (rc == -ETIMEDOUT || ipc::MonotonicNow() >= give_up) return -EIO;
+  }
+}
+
+void SessionChannel::Done(int error) {
+  // A daemon that died after its answer finds the transaction by comparing, as after any crash.
+  if (Send(ipc::Done{static_cast<uint32_t>(error)}, ReplyDeadline()) < 0) Drop();
+  if (error == 0) {
+    ForgetRanges();
+  } else {
+    ReturnToPending();
+  }
+}
+
+int SessionChannel::Drain(ipc::DrainReason reason) {
+  const int64_t deadline = ReplyDeadline();
+  if (const int rc = ConnectBy(deadline); rc < 0) return rc;
+  const uint64_t id = ++session_.last_request;
+  int rc = Send(ipc::Drain{id, reason}, deadline);
+  if (rc == 0) rc = Await(id, deadline);
+  if (rc < 0) Drop();
+  return rc < 0 ? rc : -rc;
+}
+
+void SessionChannel::Bell() {
+  if (session_.bells == nullptr) return;
+  session_.bells->bells[session_.bell_slot].fetch_add(1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (session_.bells->sleeping.load(std::memory_order_relaxed) == 0) return;
+  if (Send(ipc::Bell{}, ReplyDeadline()) < 0) Drop();
+}
+
+}  // namespace litefs::preload

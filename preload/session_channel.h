@@ -1,0 +1,70 @@
+// One database's session with the daemon: connecting, waiting for an absent daemon, the requests of
+// docs/IPC.md, and telling everything again when a session dies in mid-transaction.  All functions
+// return 0 or -errno and never outlast their deadline.  REQUIRES: the caller holds Database::lock
+// (End: the last reference, or the only thread).  Shim-safe.
+
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "preload/database.h"
+
+namespace litefs::preload {
+
+// How long a write waits for an absent daemon, and for an answer, while no status page says so.
+inline constexpr int64_t kAbsentTimeoutNs = 5'000'000'000;
+inline constexpr int64_t kReplyTimeoutNs = 30'000'000'000;
+
+class SessionChannel {
+ public:
+  explicit SessionChannel(Database& db) : db_(db), session_(db.session) {}
+
+  // A living session with a primary whose lease is good, waiting for an absent daemon; or -EAGAIN.
+  int BecomeWriter();
+  // Notes written ranges; flushes them to the daemon when the list is full.
+  void Note(ipc::DirtyRange range);
+  void NoteSize(uint64_t size);
+  // Tells the daemon that a sync runs, if there is a session; an absent daemon learns it at the
+  // commit.
+  void Prepare(bool synced);
+  // Waits until the daemon has prepared the transaction, with wait also through its restarts.  -EIO
+  // if it stays away or the lease is over, or the daemon's error.
+  int Commit(uint64_t flags, bool wait);
+  // Ends the transaction: the commit point's call returned error.
+  void Done(int error);
+  // Frames are about to vanish.  Tries to connect once and does not wait for an absent daemon.
+  int Drain(ipc::DrainReason reason);
+  void Bell();
+
+  // Closes the session.  In a forked child this closes the child's copy; the parent's lives on.
+  void End();
+  // True if the descriptor is this session's socket and was not replaced by the app.
+  bool Owns(int fd) const;
+
+ private:
+  bool Living() const;
+  int Connect();
+  int ConnectBy(int64_t deadline);
+  int Greet(int fd, int64_t deadline);
+  int MapStatus(int status_fd);
+  void Adopt(int fd);
+  void Drop();
+  void CloseSocket();
+  int CheckLease() const;
+  int64_t Timeout(int64_t otherwise) const;
+  int64_t ReplyDeadline() const;
+
+  template <typename Message>
+  int Send(const Message& message, int64_t deadline);
+  int Await(uint64_t id, int64_t deadline);
+  int CommitOnce(uint64_t flags, int64_t deadline, int* answer);
+  void MoveToSent();
+  void ReturnToPending();
+  void ForgetRanges();
+
+  Database& db_;
+  Session& session_;
+};
+
+}  // namespace litefs::preload

@@ -1,0 +1,74 @@
+// What a call on a tracked file means: the table of docs/CAPTURE.md as pure functions.  No I/O, no
+// state but the locks that were granted.  Shim-safe.
+
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "ipc/protocol.h"
+#include "preload/fd_table.h"
+
+namespace litefs::preload {
+
+// The locks of SQLite that this process holds on one database, as fcntl granted them.  One word, so
+// that it can be an atomic.
+struct alignas(8) Locks {
+  bool any_seen = false;     // a lock was ever asked for; false for ever with nolock VFSes
+  bool exclusive = false;    // EXCLUSIVE on the database file
+  bool shm_write = false;    // WAL_WRITE_LOCK
+  uint8_t shm_read = 0;      // WAL_READ_LOCK(0..4), shared, one bit each
+  bool frame_begun = false;  // WAL without shm locks: a commit frame's header is written
+  uint8_t unused[3] = {};
+};
+static_assert(sizeof(Locks) == 8);
+
+enum class Before : uint8_t {
+  kNothing,
+  kBecomeWriter,  // a session, the right to write; else EAGAIN
+  kPrepare,       // one-way
+  kCommit,        // the app can be refused
+  kRecheck,       // it cannot
+  kDrain,
+};
+enum class After : uint8_t { kNothing, kNoteRange, kNoteSize, kBell };
+
+struct Plan {
+  Before before = Before::kNothing;
+  After after = After::kNothing;
+  ipc::DrainReason reason = ipc::DrainReason::kRestart;  // of kDrain
+  int refusal = 0;                                       // errno for a drain that cannot be had
+};
+
+// A write of length bytes at offset; head holds the first of them, at least min(length, 32).
+struct Write {
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  std::string_view head;
+};
+Plan PlanWrite(FileKind kind, const Locks& locks, const Write& write);
+// Remembers a frame's header written to a WAL.
+void NoteWrite(FileKind kind, Locks* locks, const Write& write);
+// True if the write shows that an empty or unreadable file is no database after all.
+bool RefutesDatabase(const Write& write, bool empty_file);
+
+Plan PlanTruncate(FileKind kind, const Locks& locks, uint64_t old_size, uint64_t new_size);
+Plan PlanSync(FileKind kind);
+Plan PlanUnlink(FileKind kind);
+
+// A lock request on [start, end).
+struct LockRequest {
+  enum class Type : uint8_t { kRead, kWrite, kUnlock };
+  Type type = Type::kUnlock;
+  uint64_t start = 0;
+  uint64_t end = 0;
+
+  bool Covers(uint64_t first, uint64_t bytes) const {
+    return start <= first && first + bytes <= end;
+  }
+};
+Plan PlanLock(FileKind kind, const Locks& locks, const LockRequest& request);
+// The request was granted.
+void NoteLock(FileKind kind, Locks* locks, const LockRequest& request);
+
+}  // namespace litefs::preload

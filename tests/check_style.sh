@@ -1,0 +1,21 @@
+#!/bin/sh
+# What the compiler does not say and is cheap enough for every `make lint`.
+set -eu
+files=$(git ls-files --cached --others --exclude-standard '*.h' '*.cc' '*.c' '*.def')
+files=$(for f in $files; do [ -f "$f" ] && echo "$f"; done)
+bad=0
+reject() { # reject REASON PATTERN [EXCEPT]
+  if grep -nE "$2" $files /dev/null | grep -vE "${3:-^$}"; then echo "^ $1" >&2; bad=1; fi
+}
+reject 'leftover'                                     '\b(FIXME|XXX)\b'
+reject 'tab or trailing blank'                        '	|[ ]$'
+reject 'longer than 100 columns'                      '^.{101}' '^preload/hooks.def'
+reject 'use the annotated Mutex (common/mutex.h)'     'std::(mutex|lock_guard|unique_lock|scoped_lock)' '^common/mutex'
+reject 'wait for an event, do not sleep'              'sleep_for|sleep_until|[^_a-z]usleep|nanosleep|[^_a-z]sleep\(' '^(common/clock|tests/support)'
+reject 'TODO(perf|test|port): say which'              'TODO' 'TODO\((perf|test|port)\): '
+sources=$(for f in $files; do case $f in *.def) ;; *) echo "$f" ;; esac; done)
+if ! echo "$sources" | xargs clang-format --dry-run -Werror; then
+  echo "^ make format" >&2; bad=1
+fi
+[ $bad = 0 ] && echo "style: $(echo "$files" | wc -l) files"
+exit $bad

@@ -1,0 +1,148 @@
+// The table of docs/CAPTURE.md, line by line.
+
+#include "preload/transaction_tracker.h"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <string>
+
+namespace litefs::preload {
+namespace {
+
+using Type = LockRequest::Type;
+
+constexpr uint64_t kPending = 0x40000000;
+constexpr LockRequest kReserved{Type::kWrite, kPending + 1, kPending + 2};
+constexpr LockRequest kExclusive{Type::kWrite, kPending + 2, kPending + 512};
+constexpr LockRequest kDowngrade{Type::kRead, kPending + 2, kPending + 512};
+constexpr LockRequest kUnlockAll{Type::kUnlock, 0, ~uint64_t{0}};
+constexpr LockRequest kShmWrite{Type::kWrite, 120, 121};
+constexpr LockRequest kShmUnwrite{Type::kUnlock, 120, 121};
+constexpr LockRequest kReadMarks{Type::kWrite, 124, 128};
+
+Write Bytes(uint64_t offset, std::string_view data) { return {offset, data.size(), data}; }
+
+Locks Holding(std::initializer_list<std::pair<FileKind, LockRequest>> requests) {
+  Locks locks;
+  locks.any_seen = true;
+  for (const auto& [kind, request] : requests) NoteLock(kind, &locks, request);
+  return locks;
+}
+
+TEST(TransactionTracker, NotesDatabaseWritesUnderExclusiveOnly) {
+  const Write page = Bytes(4096, "page");
+  EXPECT_EQ(PlanWrite(FileKind::kDatabase, Locks{}, page).after, After::kNoteRange);  // nolock
+  EXPECT_EQ(PlanWrite(FileKind::kDatabase, Holding({}), page).after, After::kNothing);
+  const Locks held = Holding({{FileKind::kDatabase, kExclusive}});
+  EXPECT_EQ(PlanWrite(FileKind::kDatabase, held, page).after, After::kNoteRange);
+  EXPECT_EQ(PlanTruncate(FileKind::kDatabase, held, 8192, 4096).after, After::kNoteSize);
+  EXPECT_EQ(PlanTruncate(FileKind::kDatabase, Holding({}), 8192, 4096).after, After::kNothing);
+}
+
+TEST(TransactionTracker, FollowsExclusiveThroughDowngradeAndUnlock) {
+  for (const LockRequest& release : {kDowngrade, kUnlockAll}) {
+    Locks locks = Holding({{FileKind::kDatabase, kReserved}, {FileKind::kDatabase, kExclusive}});
+    EXPECT_TRUE(locks.exclusive);
+    EXPECT_EQ(PlanLock(FileKind::kDatabase, locks, release).before, Before::kRecheck);
+    NoteLock(FileKind::kDatabase, &locks, release);
+    EXPECT_FALSE(locks.exclusive);
+    EXPECT_EQ(PlanLock(FileKind::kDatabase, locks, release).before, Before::kNothing);
+  }
+}
+
+TEST(TransactionTracker, BecomesWriterAtReserved) {
+  EXPECT_EQ(PlanLock(FileKind::kDatabase, Locks{}, kReserved).before, Before::kBecomeWriter);
+  const LockRequest pending{Type::kWrite, kPending, kPending + 1};
+  const LockRequest shared{Type::kRead, kPending + 2, kPending + 512};
+  for (const LockRequest& other : {pending, shared, kExclusive}) {
+    EXPECT_EQ(PlanLock(FileKind::kDatabase, Locks{}, other).before, Before::kNothing);
+  }
+}
+
+TEST(TransactionTracker, CommitsWhereTheJournalGoes) {
+  const Locks locks = Holding({});
+  EXPECT_EQ(PlanUnlink(FileKind::kJournal).before, Before::kCommit);
+  EXPECT_EQ(PlanTruncate(FileKind::kJournal, locks, 9000, 0).before, Before::kCommit);
+  EXPECT_EQ(PlanTruncate(FileKind::kJournal, locks, 9000, 4096).before, Before::kNothing);
+  const std::string zeros(28, '\0');
+  EXPECT_EQ(PlanWrite(FileKind::kJournal, locks, Bytes(0, zeros)).before, Before::kCommit);
+  EXPECT_EQ(PlanWrite(FileKind::kJournal, locks, Bytes(512, zeros)).before, Before::kNothing);
+  const std::string header = "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + std::string(20, '\0');
+  EXPECT_EQ(PlanWrite(FileKind::kJournal, locks, Bytes(0, header)).before, Before::kNothing);
+  EXPECT_EQ(PlanWrite(FileKind::kJournal, locks, Bytes(0, "\0\0")).before, Before::kNothing);
+}
+
+TEST(TransactionTracker, PreparesAtASyncOfTheDatabase) {
+  EXPECT_EQ(PlanSync(FileKind::kDatabase).before, Before::kPrepare);
+  EXPECT_EQ(PlanSync(FileKind::kJournal).before, Before::kNothing);
+  EXPECT_EQ(PlanSync(FileKind::kWal).before, Before::kNothing);
+}
+
+TEST(TransactionTracker, TellsAWriterFromAReaderThatRecoversTheIndex) {
+  const LockRequest mark{Type::kRead, 123, 124};
+  const Locks reader = Holding({{FileKind::kShm, mark}});
+  EXPECT_EQ(PlanLock(FileKind::kShm, reader, kShmWrite).before, Before::kBecomeWriter);
+  EXPECT_EQ(PlanLock(FileKind::kShm, Locks{}, kShmWrite).before, Before::kNothing);
+  const Locks gone = Holding({{FileKind::kShm, mark}, {FileKind::kShm, {Type::kUnlock, 123, 124}}});
+  EXPECT_EQ(PlanLock(FileKind::kShm, gone, kShmWrite).before, Before::kNothing);
+}
+
+TEST(TransactionTracker, RingsWhenTheWalIsUnlocked) {
+  const Locks locks = Holding({{FileKind::kShm, kShmWrite}});
+  EXPECT_EQ(PlanLock(FileKind::kShm, locks, kShmUnwrite).after, After::kBell);
+  EXPECT_EQ(PlanLock(FileKind::kShm, Locks{}, kShmUnwrite).after, After::kNothing);
+}
+
+TEST(TransactionTracker, DrainsBeforeARestartAndOnlyThen) {
+  const Plan plan = PlanLock(FileKind::kShm, Locks{}, kReadMarks);
+  EXPECT_EQ(plan.before, Before::kDrain);
+  EXPECT_EQ(plan.reason, ipc::DrainReason::kRestart);
+  EXPECT_EQ(plan.refusal, EAGAIN);
+  for (uint64_t mark = 123; mark < 128; ++mark) {
+    EXPECT_EQ(PlanLock(FileKind::kShm, Locks{}, {Type::kWrite, mark, mark + 1}).before,
+              Before::kNothing);
+  }
+  const LockRequest release{Type::kUnlock, 124, 128};
+  EXPECT_EQ(PlanLock(FileKind::kShm, Locks{}, release).before, Before::kNothing);
+}
+
+TEST(TransactionTracker, DrainsBeforeFramesVanish) {
+  EXPECT_EQ(PlanUnlink(FileKind::kWal).before, Before::kDrain);
+  EXPECT_EQ(PlanUnlink(FileKind::kShm).before, Before::kDrain);
+  EXPECT_EQ(PlanUnlink(FileKind::kWal).refusal, EIO);
+  EXPECT_EQ(PlanTruncate(FileKind::kWal, {}, 100, 0).before, Before::kDrain);
+  EXPECT_EQ(PlanTruncate(FileKind::kWal, {}, 100, 100).before, Before::kNothing);
+  const std::string header(32, 'h');
+  EXPECT_EQ(PlanWrite(FileKind::kWal, {}, Bytes(0, header)).before, Before::kDrain);
+  const Locks writer = Holding({{FileKind::kShm, kShmWrite}});
+  EXPECT_EQ(PlanWrite(FileKind::kWal, writer, Bytes(0, header)).before, Before::kNothing);
+}
+
+TEST(TransactionTracker, RingsAfterACommitFrameWithoutShmLocks) {
+  const std::string page(4096, 'p');
+  const std::string plain = std::string(3, '\0') + '\7' + std::string(20, '\0');
+  const std::string commit = plain.substr(0, 7) + '\x02' + plain.substr(8);
+  Locks locks;
+  NoteWrite(FileKind::kWal, &locks, Bytes(32, plain));
+  EXPECT_EQ(PlanWrite(FileKind::kWal, locks, Bytes(56, page)).after, After::kNothing);
+  NoteWrite(FileKind::kWal, &locks, Bytes(32, commit));
+  EXPECT_EQ(PlanWrite(FileKind::kWal, locks, Bytes(56, page)).after, After::kBell);
+  NoteWrite(FileKind::kWal, &locks, Bytes(56, page));
+  EXPECT_EQ(PlanWrite(FileKind::kWal, locks, Bytes(56, page)).after, After::kNothing);
+  // Header and page in one write, several frames in one write.
+  EXPECT_EQ(PlanWrite(FileKind::kWal, {}, Bytes(32, commit + page)).after, After::kBell);
+  EXPECT_EQ(PlanWrite(FileKind::kWal, {}, Bytes(32, plain + page + plain + page)).after,
+            After::kBell);
+}
+
+TEST(TransactionTracker, UntracksWhatProvesToBeNoDatabase) {
+  const std::string magic("SQLite format 3\0....", 20);
+  EXPECT_FALSE(RefutesDatabase(Bytes(0, magic), true));
+  EXPECT_TRUE(RefutesDatabase(Bytes(0, "a line of a log\n"), true));
+  EXPECT_FALSE(RefutesDatabase(Bytes(4096, "page 2 first"), true));
+  EXPECT_TRUE(RefutesDatabase(Bytes(4096, "appended to a log"), false));
+}
+
+}  // namespace
+}  // namespace litefs::preload
