@@ -11,6 +11,7 @@
 #include "daemon/cli/command_support.h"
 #include "daemon/cli/daemon_command.h"
 #include "daemon/cli/export_command.h"
+#include "daemon/cli/ltx_command.h"
 #include "daemon/cli/pos_command.h"
 #include "daemon/cli/preload_library.h"
 #include "daemon/cli/run_command.h"
@@ -91,7 +92,7 @@ int RunCommandLine(int argc, char** argv) {
   AddStatusCommand(app, &exit_code);
   AddPosCommand(app, &exit_code);
   AddExportCommand(app, &exit_code);
-  // AddLtxCommands(app, &exit_code);
+  AddLtxCommands(app, &exit_code);
   if (arguments.empty()) {
     std::fputs(app.help().c_str(), stdout);
     return kExitUsage;

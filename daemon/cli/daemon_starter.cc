@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,7 +19,6 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <thread>
 #include <vector>
 
 #include "common/posix_io.h"
@@ -96,6 +96,16 @@ std::string LogTail(const std::string& path, uint64_t offset) {
   ::_exit(127);
 }
 
+// Waits until something is made or removed in the directory (a socket, a lock), at most for limit.
+void WaitForChange(const std::string& directory, milliseconds limit) {
+  const UniqueFd watch(::inotify_init1(IN_CLOEXEC));
+  if (watch.valid()) {
+    ::inotify_add_watch(watch.get(), directory.c_str(), IN_CREATE | IN_DELETE | IN_MOVED_TO);
+  }
+  pollfd entry = {.fd = watch.get(), .events = POLLIN, .revents = 0};
+  (void)::poll(&entry, 1, static_cast<int>(limit.count()));
+}
+
 // True: a byte came.  False: the end of the pipe.
 bool WaitReady(int fd) {
   pollfd entry = {.fd = fd, .events = POLLIN, .revents = 0};
@@ -150,7 +160,6 @@ absl::Status DaemonStarter::Ensure() {
   while (lock.valid() && ::flock(lock.get(), LOCK_EX) != 0 && errno == EINTR) continue;
 
   const auto deadline = steady_clock::now() + kOtherDaemonTimeout;
-  milliseconds pause{10};
   for (int starts = 0; starts < kMaxStarts;) {
     ASSIGN_OR_RETURN(connected, TryConnect());
     if (connected) return absl::OkStatus();
@@ -164,8 +173,7 @@ absl::Status DaemonStarter::Ensure() {
       return absl::DeadlineExceededError(
           fmt::format("another daemon has {}, but it does not answer", dir_));
     }
-    std::this_thread::sleep_for(pause);
-    pause = std::min(pause * 2, kMaxPause);
+    WaitForChange(Control(dir_, ""), kMaxPause);
   }
   return absl::UnavailableError(
       fmt::format("the daemon starts and ends at once; see {}", Control(dir_, "daemon.log")));
