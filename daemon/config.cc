@@ -21,6 +21,7 @@
 #include <filesystem>
 #include <map>
 
+#include "common/hex.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"
 #include "ipc/protocol.h"
@@ -146,7 +147,7 @@ Problem SetDuration(const std::string& value, std::chrono::milliseconds* out) {
   return "";
 }
 
-// An id goes into messages, file names and logs.
+// A name that goes into messages and logs.
 Problem SetId(const std::string& value, std::string* out) {
   const bool plain = std::all_of(value.begin(), value.end(), [](unsigned char c) {
     return std::isalnum(c) || c == '.' || c == '_' || c == '-';
@@ -154,6 +155,14 @@ Problem SetId(const std::string& value, std::string* out) {
   if (!plain || value.size() > kMaxIdBytes) {
     return fmt::format("\"{}\" is not a name of at most {} letters, digits, '.', '_' and '-'",
                        value, kMaxIdBytes);
+  }
+  *out = value;
+  return "";
+}
+
+Problem SetNodeId(const std::string& value, std::string* out) {
+  if (!value.empty() && ParseHex16(value).value_or(0) == 0) {
+    return fmt::format("\"{}\" is not 16 hexadecimal digits (not all zero)", value);
   }
   *out = value;
   return "";
@@ -278,7 +287,7 @@ constexpr std::array kSettings = {
     Setting{"dir", [](const Values& v, Config* c) { return SetDir(v[0], c); }},
     Setting{"databases", [](const Values& v, Config* c) { return SetGlobs(v, &c->databases); },
             true},
-    Setting{"node-id", [](const Values& v, Config* c) { return SetId(v[0], &c->node_id); }},
+    Setting{"node-id", [](const Values& v, Config* c) { return SetNodeId(v[0], &c->node_id); }},
     Setting{"cluster-id", [](const Values& v, Config* c) { return SetId(v[0], &c->cluster_id); }},
     Setting{"insecure", [](const Values& v, Config* c) { return SetBool(v[0], &c->insecure); }},
     Setting{"lease.type", [](const Values& v, Config*) { return SetLeaseType(v[0]); }},

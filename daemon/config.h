@@ -42,10 +42,10 @@ struct RetentionConfig {
 struct Config {
   std::string dir;                             // absolute
   std::vector<std::string> databases = {"*"};  // globs (fnmatch) of file names
-  std::string node_id;                         // empty: made at the first start, and kept
-  std::string cluster_id;                      // empty: likewise; a replica takes the primary's
-  bool primary = true;                         // lease.type static: does this node write?
-  bool insecure = false;                       // may speak to other machines, unauthenticated
+  std::string node_id;     // 16 hex digits; empty: made at the first start, and kept
+  std::string cluster_id;  // empty: likewise; a replica takes the primary's
+  bool primary = true;     // lease.type static: does this node write?
+  bool insecure = false;   // may speak to other machines, unauthenticated
   ReplicationConfig replication;
   RetentionConfig retention;
   std::chrono::milliseconds write_timeout = std::chrono::seconds(30);

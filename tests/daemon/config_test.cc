@@ -61,7 +61,7 @@ TEST(Config, ReadsEveryKey) {
   const auto config = Parse(R"(
 dir: /srv/app
 databases: ["*.db", main.sqlite]
-node-id: node-1
+node-id: 00c0ffee00000001
 cluster-id: shop.eu_1
 lease: {type: static, primary: true}
 replication:
@@ -75,7 +75,7 @@ log: {level: debug}
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->dir, "/srv/app");
   EXPECT_THAT(config->databases, ElementsAre("*.db", "main.sqlite"));
-  EXPECT_EQ(config->node_id, "node-1");
+  EXPECT_EQ(config->node_id, "00c0ffee00000001");
   EXPECT_EQ(config->cluster_id, "shop.eu_1");
   EXPECT_EQ(config->replication.listen, "tcp://127.0.0.1:7420");
   EXPECT_FALSE(config->replication.publish);
@@ -105,7 +105,7 @@ TEST(ConfigEnvironment, ExpandsAVariableAnywhereInAValue) {
   EXPECT_EQ(Parse("replication:\n  listen: tcp://127.0.0.1:${PORT}\n", {{"PORT", "81"}})
                 ->replication.listen,
             "tcp://127.0.0.1:81");
-  EXPECT_EQ(Parse("node-id: ${A}-${B}\n", {{"A", "x"}, {"B", "y"}})->node_id, "x-y");
+  EXPECT_EQ(Parse("cluster-id: ${A}-${B}\n", {{"A", "x"}, {"B", "y"}})->cluster_id, "x-y");
 }
 
 TEST(ConfigEnvironment, ExpandsInsideFlowCollectionsAndQuotes) {
@@ -116,35 +116,37 @@ TEST(ConfigEnvironment, ExpandsInsideFlowCollectionsAndQuotes) {
 }
 
 TEST(ConfigEnvironment, NoValueChangesTheStructure) {
-  EXPECT_THAT(ErrorOf("node-id: ${X}\n", {{"X", "a\ninsecure: true"}}), HasSubstr("node-id"));
+  EXPECT_THAT(ErrorOf("cluster-id: ${X}\n", {{"X", "a\ninsecure: true"}}), HasSubstr("cluster-id"));
 }
 
 TEST(ConfigEnvironment, TakesTheDefaultWhenUnsetOrEmpty) {
-  EXPECT_EQ(Parse("node-id: ${X:-fallback}\n")->node_id, "fallback");
-  EXPECT_EQ(Parse("node-id: ${X:-fallback}\n", {{"X", ""}})->node_id, "fallback");
-  EXPECT_EQ(Parse("node-id: ${X:-fallback}\n", {{"X", "set"}})->node_id, "set");
+  EXPECT_EQ(Parse("cluster-id: ${X:-fallback}\n")->cluster_id, "fallback");
+  EXPECT_EQ(Parse("cluster-id: ${X:-fallback}\n", {{"X", ""}})->cluster_id, "fallback");
+  EXPECT_EQ(Parse("cluster-id: ${X:-fallback}\n", {{"X", "set"}})->cluster_id, "set");
   EXPECT_EQ(Parse("replication: {primary: \"${X:-}\"}\n")->replication.primary, "");
 }
 
 TEST(ConfigEnvironment, UnsetWithoutDefaultIsAnError) {
-  EXPECT_EQ(ErrorOf("\nnode-id: ${HOST}\n"),
-            "f.yml:2: node-id: ${HOST} is not set in the environment (${HOST:-…} gives a default)");
+  EXPECT_EQ(
+      ErrorOf("\ncluster-id: ${HOST}\n"),
+      "f.yml:2: cluster-id: ${HOST} is not set in the environment (${HOST:-…} gives a default)");
 }
 
 TEST(ConfigEnvironment, SetToNothingIsNothing) {
-  EXPECT_EQ(Parse("node-id: \"${HOST}\"\n", {{"HOST", ""}})->node_id, "");
+  EXPECT_EQ(Parse("cluster-id: \"${HOST}\"\n", {{"HOST", ""}})->cluster_id, "");
 }
 
 TEST(ConfigEnvironment, RefusesWhatIsNoName) {
-  EXPECT_EQ(ErrorOf("node-id: ${1 + 1}\n"),
-            "f.yml:1: node-id: \"${1 + 1}\" names no environment variable");
-  EXPECT_EQ(ErrorOf("node-id: ${}\n"), "f.yml:1: node-id: \"${}\" names no environment variable");
+  EXPECT_EQ(ErrorOf("cluster-id: ${1 + 1}\n"),
+            "f.yml:1: cluster-id: \"${1 + 1}\" names no environment variable");
+  EXPECT_EQ(ErrorOf("cluster-id: ${}\n"),
+            "f.yml:1: cluster-id: \"${}\" names no environment variable");
 }
 
 TEST(ConfigEnvironment, LeavesCommentsAndDollarsAlone) {
-  EXPECT_EQ(ErrorOf("# ${UNSET}\nnode-id: a # ${UNSET}\n"), "no error");
+  EXPECT_EQ(ErrorOf("# ${UNSET}\ncluster-id: a # ${UNSET}\n"), "no error");
   EXPECT_THAT(Parse("databases: ['a$b', '$${X}']\n")->databases, ElementsAre("a$b", "${X}"));
-  EXPECT_THAT(ErrorOf("node-id: \"${X\"\n"), HasSubstr("${X"));
+  EXPECT_THAT(ErrorOf("cluster-id: \"${X\"\n"), HasSubstr("${X"));
 }
 
 TEST(ConfigEnvironment, IsNotForKeys) {
@@ -225,7 +227,10 @@ INSTANTIATE_TEST_SUITE_P(
         ErrorCase{"databases: {a: b}\n", "f.yml:1: databases: a list is expected"},
         ErrorCase{"databases:\n  - a\n  - [b]\n",
                   "f.yml:3: databases: one plain value is expected"},
-        ErrorCase{"node-id: a b\n", "f.yml:1: node-id: \"a b\" is not a name of at most 64"},
+        ErrorCase{"cluster-id: a b\n", "f.yml:1: cluster-id: \"a b\" is not a name of at most 64"},
+        ErrorCase{"node-id: node-1\n", "f.yml:1: node-id: \"node-1\" is not 16 hexadecimal digits"},
+        ErrorCase{"node-id: '0000000000000000'\n",
+                  "f.yml:1: node-id: \"0000000000000000\" is not 16 hexadecimal digits"},
         ErrorCase{"insecure: 1\n", "f.yml:1: insecure: \"1\" is neither true nor false"},
         ErrorCase{"write-timeout: 2h\n", "f.yml:1: write-timeout: \"2h\" is more than 1h"},
         ErrorCase{"log: {level: loud}\n", "f.yml:1: log.level: \"loud\" is none of debug, info"},
@@ -332,16 +337,16 @@ TEST_F(LoadConfigTest, NothingGivenIsTheCurrentDirectory) {
 }
 
 TEST_F(LoadConfigTest, SearchesOptionThenVariableThenDirectory) {
-  const std::string option = Write("option.yml", "node-id: option\n");
-  const std::string variable = Write("variable.yml", "node-id: variable\n");
-  Write("d/.litefs/config.yml", "node-id: directory\n");
+  const std::string option = Write("option.yml", "cluster-id: option\n");
+  const std::string variable = Write("variable.yml", "cluster-id: variable\n");
+  Write("d/.litefs/config.yml", "cluster-id: directory\n");
   const std::string dir = dir_ + "/d";
   const Environment environment = With({{"LITEFS_CONFIG", variable}});
-  EXPECT_EQ(LoadConfig({option, dir}, environment)->node_id, "option");
-  EXPECT_EQ(LoadConfig({"", dir}, environment)->node_id, "variable");
-  EXPECT_EQ(LoadConfig({"", dir}, With({}))->node_id, "directory");
-  EXPECT_EQ(LoadConfig({"", dir}, With({{"LITEFS_CONFIG", ""}}))->node_id, "directory");
-  EXPECT_EQ(LoadConfig({"", dir_}, With({}))->node_id, "");
+  EXPECT_EQ(LoadConfig({option, dir}, environment)->cluster_id, "option");
+  EXPECT_EQ(LoadConfig({"", dir}, environment)->cluster_id, "variable");
+  EXPECT_EQ(LoadConfig({"", dir}, With({}))->cluster_id, "directory");
+  EXPECT_EQ(LoadConfig({"", dir}, With({{"LITEFS_CONFIG", ""}}))->cluster_id, "directory");
+  EXPECT_EQ(LoadConfig({"", dir_}, With({}))->cluster_id, "");
 }
 
 TEST_F(LoadConfigTest, DirOptionWinsOverTheKey) {

@@ -1,0 +1,105 @@
+#include "daemon/cli/status_command.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "daemon/cli/command_support.h"
+
+namespace litefs {
+namespace {
+
+constexpr std::chrono::milliseconds kTimeout = std::chrono::seconds(10);
+
+using Rows = std::vector<std::vector<std::string>>;
+
+std::string DatabaseTable(const nlohmann::json& status) {
+  Rows rows = {{"DATABASE", "TXID", "CHECKSUM", "SIZE", "JOURNAL", "LTX FILES", "SESSIONS"}};
+  std::string errors;
+  for (const auto& database : Items(status, "databases")) {
+    const uint64_t size = static_cast<uint64_t>(Number(database, "pages")) *
+                          static_cast<uint64_t>(Number(database, "page_size"));
+    rows.push_back({Text(database, "name"), Text(database, "txid"), Text(database, "checksum"),
+                    FormatSize(size), Text(database, "journal"),
+                    fmt::format("{} ({})", Number(database, "ltx_files"),
+                                FormatSize(static_cast<uint64_t>(Number(database, "ltx_bytes")))),
+                    fmt::format("{}", Number(database, "sessions"))});
+    const std::string error = Text(database, "error");
+    if (!error.empty()) errors += fmt::format("{}: {}\n", Text(database, "name"), error);
+  }
+  if (rows.size() == 1) return "no databases yet\n";
+  return Table(rows) + (errors.empty() ? "" : "\n" + errors);
+}
+
+std::string ReplicaTable(const nlohmann::json& replication) {
+  Rows rows = {{"REPLICA", "LAST SEEN", "DATABASE", "TXID"}};
+  for (const auto& replica : Items(replication, "replicas")) {
+    std::string node = Text(replica, "node_id");
+    std::string seen =
+        FormatDuration(std::chrono::milliseconds(Number(replica, "last_seen_ms"))) + " ago";
+    for (const auto& database : Items(replica, "databases")) {
+      rows.push_back({node, seen, Text(database, "name"), Text(database, "txid")});
+      node.clear();  // once
+      seen.clear();
+    }
+    if (!node.empty()) rows.push_back({node, seen, "", ""});
+  }
+  return rows.size() == 1 ? "no replica has been seen\n" : Table(rows);
+}
+
+std::string ReplicationText(const nlohmann::json& replication) {
+  const std::string primary = Text(replication, "primary");
+  if (!primary.empty()) {
+    return fmt::format("following {} ({}), {} transactions and {} behind\n", primary,
+                       Flag(replication, "connected") ? "connected" : "NOT CONNECTED",
+                       Number(replication, "lag_transactions"),
+                       FormatDuration(std::chrono::milliseconds(Number(replication, "lag_ms"))));
+  }
+  const std::string listen = Text(replication, "listen");
+  if (listen.empty() || listen == "off") return "replication: off\n";
+  return fmt::format("serving replicas on {}\n{}", listen, ReplicaTable(replication));
+}
+
+std::string StatusText(const nlohmann::json& status) {
+  const auto replication = status.find("replication");
+  std::string out =
+      fmt::format("litefs {}, pid {}, up {}\n", Text(status, "version"), Number(status, "pid"),
+                  FormatDuration(std::chrono::milliseconds(Number(status, "uptime_ms"))));
+  out += Table({{"directory", Text(status, "dir")},
+                {"role", Text(status, "role")},
+                {"node", Text(status, "node_id")},
+                {"cluster", Text(status, "cluster_id")}});
+  out += "\n" + DatabaseTable(status);
+  if (replication != status.end()) out += "\n" + ReplicationText(*replication);
+  return out;
+}
+
+int PrintStatus(const DirOptions& dir, bool json) {
+  const std::optional<Config> config = LoadConfigOrSay(dir);
+  if (!config) return kExitUsage;
+  const auto answer = AskDaemon(config->dir, {{"request", "status"}}, Freshness::kAsIs, kTimeout);
+  if (!answer.ok()) return Fail(answer.status());
+  const std::string text = json ? answer->json.dump(2) + "\n" : StatusText(answer->json);
+  std::fputs(text.c_str(), stdout);
+  return 0;
+}
+
+}  // namespace
+
+void AddStatusCommand(CLI::App& app, int* exit_code) {
+  struct Options {
+    DirOptions dir;
+    bool json = false;
+  };
+  const auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("status", "Show the node, its databases and its replicas");
+  AddDirOptions(command, &options->dir);
+  command->add_flag("--json", options->json, "Print all of it as JSON");
+  command->footer("Example:\n  litefs status --dir data");
+  command->callback(
+      [options, exit_code] { *exit_code = PrintStatus(options->dir, options->json); });
+}
+
+}  // namespace litefs

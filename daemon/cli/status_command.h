@@ -1,0 +1,13 @@
+// litefs status [--dir DIR] [--json]
+
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace litefs {
+
+void AddStatusCommand(CLI::App& app, int* exit_code);
+
+}  // namespace litefs
