@@ -77,6 +77,7 @@ absl::StatusOr<std::unique_ptr<SessionServer>> SessionServer::Open(Options optio
   return server;
 }
 
+SessionServer::SessionServer(Options options) : options_(std::move(options)) {}
 SessionServer::~SessionServer() = default;
 
 absl::Status SessionServer::Setup() {
@@ -344,7 +345,8 @@ bool SessionServer::HandleHello(Session& session, std::string_view message) {
   return Send(session,
               ipc::Welcome{.role = options_.store->primary() ? ipc::Role::kPrimary
                                                              : ipc::Role::kReplica,
-                           .bell_slot = session.entry->slot},
+                           .bell_slot = session.entry->slot,
+                           .text = ""},
               options_.status->fd());
 }
 

@@ -28,8 +28,8 @@ class SessionServer {
  public:
   struct ControlAnswer {
     int error = 0;  // errno; 0: fine
-    std::string json;
-    UniqueFd fd;  // sent along if valid
+    std::string json{};
+    UniqueFd fd{};  // sent along if valid
   };
   // Must be called once, from any thread.
   using Respond = std::function<void(ControlAnswer)>;
@@ -58,7 +58,7 @@ class SessionServer {
 
  private:
   struct Session;
-  explicit SessionServer(Options options) : options_(std::move(options)) {}
+  explicit SessionServer(Options options);
   absl::Status Setup();
   int TimeoutMs();
   void Wait();

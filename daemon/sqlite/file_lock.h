@@ -37,6 +37,8 @@ class SharedLock {
 
   // Gives the lock back; also done by the destructor.
   void Release();
+  // The lock outlives this object: it ends with fd, or is given back by Unlock.
+  void Keep() { fd_ = -1; }
 
  private:
   explicit SharedLock(int fd) : fd_(fd) {}

@@ -1,0 +1,84 @@
+// What replication needs of a node's databases: a source of LTX files on the primary and a sink for
+// them on the replica.  The store implements both; replication knows no file names, locks or SQLite.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/unique_fd.h"
+#include "ltx/types.h"
+
+namespace litefs::replication {
+
+// One LTX file, open for reading.  Its bytes never change, and stay readable while fd is open
+// although the file's name may be gone.
+struct ChainFile {
+  UniqueFd fd;
+  uint64_t size_bytes = 0;
+  ltx::TxId min_txid = 0;
+  ltx::TxId max_txid = 0;
+  ltx::Checksum pre_apply = 0;  // 0 for a snapshot (min_txid 1)
+  ltx::Checksum post_apply = 0;
+};
+
+struct DatabaseState {
+  std::string name;
+  ltx::Position position;
+
+  friend bool operator==(const DatabaseState&, const DatabaseState&) = default;
+};
+
+// The primary's databases.  Any thread.
+class ChainSource {
+ public:
+  virtual ~ChainSource() = default;
+
+  // Every database.  A database missing here is dropped on the replicas, so the list must be
+  // complete before a ReplicationServer is started.
+  virtual std::vector<DatabaseState> States() = 0;
+
+  // The file of the chain that follows position from.  Called from the server's socket thread: it
+  // opens one file and does not wait.
+  // kNotFound: from is the tip, or there is no such database (States tells which).
+  // kOutOfRange: from is not in the chain (pruned, or of another branch): send a snapshot.
+  virtual absl::StatusOr<ChainFile> FileAfter(const std::string& database,
+                                              const ltx::Position& from) = 0;
+
+  // An LTX snapshot (min_txid 1) of the current state.  May take seconds: called from a thread of
+  // its own, never the socket thread.  kNotFound: no such database.
+  virtual absl::StatusOr<ChainFile> Snapshot(const std::string& database) = 0;
+};
+
+// The replica's databases.  Called from the replica's receiving thread only.
+class ChainSink {
+ public:
+  virtual ~ChainSink() = default;
+
+  // Every database, at the position that is stored.
+  virtual std::vector<DatabaseState> States() = 0;
+
+  // Takes a complete LTX file: verifies, stores and applies it (or queues that), and returns the
+  // new stored position.  file_fd is positioned at 0 and stays the caller's.  A snapshot
+  // (min_txid 1) may replace a database that is on another branch.
+  // kFailedPrecondition: does not follow our position.  kDataLoss: a broken file.
+  // Any other error (disk full): try again later.
+  virtual absl::StatusOr<ltx::Position> Receive(const std::string& database, int file_fd,
+                                                uint64_t size_bytes) = 0;
+  // As Receive, for a small file.
+  virtual absl::StatusOr<ltx::Position> ReceiveBytes(const std::string& database,
+                                                     std::span<const std::byte> ltx_file) = 0;
+
+  // The primary no longer has this database.
+  virtual absl::Status Drop(const std::string& database) = 0;
+
+  // An unlinked temporary file, read and write, for a big transfer.
+  virtual absl::StatusOr<UniqueFd> SpoolFile() = 0;
+};
+
+}  // namespace litefs::replication

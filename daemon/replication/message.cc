@@ -1,0 +1,293 @@
+#include "daemon/replication/message.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "common/check.h"
+#include "common/endian.h"
+#include "common/msgpack.h"
+#include "common/status_macros.h"
+
+namespace litefs::replication {
+namespace {
+
+constexpr size_t kEnvelopeFields = 5;
+constexpr size_t kMaxFields = kEnvelopeFields + 8 + 3 * kMaxListedDatabases;
+constexpr size_t kRefusedType = 3;
+static_assert(std::is_same_v<std::variant_alternative_t<kRefusedType - 1, Body>, Refused>);
+
+// ---- Layout --------------------------------------------------------------------------------------
+// Every body's fields are listed once, by Fields(visitor, body), for counting, writing and reading.
+
+template <class V>
+void Fields(V& v, auto& b) requires requires { b.credit_bytes; } {
+  v.Text(b.node_id, kMaxNodeIdBytes), v.Uint(b.credit_bytes), v.Flag(b.push);
+}
+template <class V>
+void Fields(V& v, auto& b) requires requires { b.publishes; } {
+  v.Text(b.node_id, kMaxNodeIdBytes), v.Flag(b.publishes);
+}
+template <class V>
+void Fields(V& v, auto& b) requires requires { b.code; } {
+  v.Code(b.code), v.Uint(b.stream), v.Text(b.text, kMaxRefusalTextBytes);
+}
+template <class V>
+void Fields(V& v, auto& b) requires requires { b.after; } {
+  v.Uint(b.request), v.Text(b.after, kMaxDatabaseNameBytes);
+}
+template <class V>
+void Fields(V& v, auto& b) requires requires { b.last; } {
+  v.Uint(b.request), v.Uint(b.sequence), v.Flag(b.last), v.List(b.databases);
+}
+template <class V>
+void FileFields(V& v, auto& f) {
+  v.Uint(f.min_txid), v.Uint(f.max_txid), v.Uint(f.pre_apply), v.Uint(f.post_apply);
+  v.Uint(f.size_bytes);
+}
+template <class V>
+void Fields(V& v, auto& b) requires requires { b.partial; } {
+  v.Uint(b.stream), v.Name(b.database), v.Position(b.from), FileFields(v, b.partial);
+  v.Uint(b.partial_offset);
+}
+template <class V>
+void Fields(V& v, auto& b) requires requires { b.snapshot; } {
+  v.Uint(b.stream), v.Name(b.database), v.Flag(b.snapshot), FileFields(v, b.file);
+  v.Uint(b.offset), v.Uint(b.digest);
+}
+template <class V>
+void Fields(V& v, auto& b) requires requires { b.stream; b.position; } {
+  v.Uint(b.stream), v.Name(b.database), v.Position(b.position);
+}
+template <class V>
+void Fields(V& v, auto& b) requires requires { b.granted_bytes; } {
+  v.Uint(b.granted_bytes);
+}
+template <class V>
+void Fields(V& v, auto& b) requires (requires { b.position; } && !requires { b.stream; }) {
+  v.Name(b.database), v.Position(b.position);
+}
+template <class V>
+void Fields(V&, Ping&) {}
+template <class V>
+void Fields(V&, const Ping&) {}
+template <class V>
+void Fields(V& v, auto& b) requires (requires { b.push; } && !requires { b.credit_bytes; }) {
+  v.Flag(b.push);
+}
+template <class V>
+void Fields(V& v, auto& b) requires requires { b.has_payload; } {
+  v.Uint(b.sequence), v.Name(b.database), FileFields(v, b.file), v.Flag(b.has_payload);
+  v.Uint(b.digest);
+}
+template <class V>
+void Fields(V& v, auto& b) requires requires { b.changed; } {
+  v.Uint(b.sequence), v.Uint(b.database_count), v.Uint(b.state_digest), v.List(b.changed);
+}
+
+// A relative path that stays where it is put.
+bool IsDatabaseName(std::string_view name) {
+  if (name.empty() || name.find('\0') != std::string_view::npos) return false;
+  while (true) {
+    const size_t slash = name.find('/');
+    const std::string_view part = name.substr(0, slash);
+    if (part.empty() || part == "." || part == "..") return false;
+    if (slash == std::string_view::npos) return true;
+    name.remove_prefix(slash + 1);
+  }
+}
+
+struct FieldCounter {
+  uint32_t count = 0;
+  void Uint(uint64_t) { ++count; }
+  void Flag(bool) { ++count; }
+  void Code(RefusalCode) { ++count; }
+  void Text(const std::string&, size_t) { ++count; }
+  void Name(const std::string&) { ++count; }
+  void Position(const ltx::Position&) { count += 2; }
+  void List(const std::vector<DatabaseState>& list) { count += 1 + 3 * list.size(); }
+};
+
+struct FieldWriter {
+  MessageWriter& out;
+  void Uint(uint64_t v) { out.Uint(v); }
+  void Flag(bool v) { out.Uint(v ? 1 : 0); }
+  void Code(RefusalCode v) { out.Uint(static_cast<uint64_t>(v)); }
+  void Text(const std::string& v, size_t) { out.Text(v); }
+  void Name(const std::string& v) { out.Text(v); }
+  void Position(const ltx::Position& v) { Uint(v.txid), Uint(v.checksum); }
+  void List(const std::vector<DatabaseState>& list) {
+    Uint(list.size());
+    for (const DatabaseState& state : list) Name(state.name), Position(state.position);
+  }
+};
+
+// Reads and checks; error holds the first defect's description.
+struct FieldReader {
+  MessageReader& in;
+  const char* error = nullptr;
+
+  void Fail(const char* what) {
+    if (error == nullptr) error = what;
+  }
+  void Uint(uint64_t& v) { v = in.Uint(); }
+  void Flag(bool& v) {
+    const uint64_t n = in.Uint();
+    if (n > 1) Fail("a flag is neither 0 nor 1");
+    v = n == 1;
+  }
+  void Code(RefusalCode& v) { v = static_cast<RefusalCode>(in.Uint()); }
+  void Text(std::string& v, size_t max_bytes) {
+    const std::string_view text = in.Text();
+    if (text.size() > max_bytes) return Fail("a string is too long");
+    v = text;
+  }
+  void Name(std::string& v) {
+    Text(v, kMaxDatabaseNameBytes);
+    if (!IsDatabaseName(v)) Fail("not a database name");
+  }
+  void Position(ltx::Position& v) { Uint(v.txid), Uint(v.checksum); }
+  void List(std::vector<DatabaseState>& list) {
+    const uint64_t count = in.Uint();
+    if (count > kMaxListedDatabases) return Fail("a list is too long");
+    for (uint64_t i = 0; i < count && in.ok() && error == nullptr; ++i) {
+      DatabaseState& state = list.emplace_back();
+      Name(state.name), Position(state.position);
+    }
+  }
+};
+
+// ---- Rules beyond the layout -----------------------------------------------------------------------
+
+const char* DefectOf(const FileIdentity& file) {
+  if (file.min_txid == 0 || file.min_txid > file.max_txid) return "transaction ids out of order";
+  if (file.size_bytes == 0 || file.size_bytes > kMaxFileBytes) return "file size out of range";
+  return nullptr;
+}
+const char* DefectOf(const Chunk& chunk) {
+  if (chunk.stream == 0) return "stream id 0";
+  if (chunk.offset >= chunk.file.size_bytes) return "offset beyond the file";
+  return DefectOf(chunk.file);
+}
+const char* DefectOf(const Pull& pull) {
+  if (pull.stream == 0) return "stream id 0";
+  if (pull.partial == FileIdentity{}) return pull.partial_offset == 0 ? nullptr : "stray offset";
+  if (pull.partial_offset >= pull.partial.size_bytes) return "offset beyond the file";
+  return DefectOf(pull.partial);
+}
+const char* DefectOf(const Current& current) {
+  return current.stream == 0 ? "stream id 0" : nullptr;
+}
+const char* DefectOf(const Transaction& transaction) {
+  if (transaction.has_payload && transaction.file.size_bytes > kMaxInlineBytes) {
+    return "payload too large";
+  }
+  return DefectOf(transaction.file);
+}
+const char* DefectOf(const auto&) { return nullptr; }
+
+// ---- Dispatch ------------------------------------------------------------------------------------
+
+template <size_t I = 0>
+std::optional<Body> EmptyBody(uint64_t type) {
+  if constexpr (I == std::variant_size_v<Body>) {
+    return std::nullopt;
+  } else {
+    if (type == I + 1) return Body(std::in_place_index<I>);
+    return EmptyBody<I + 1>(type);
+  }
+}
+
+// The first element of a msgpack array, if it is an unsigned integer: the wire version, found even
+// where the rest is of a layout that we do not know.
+std::optional<uint64_t> PeekVersion(std::string_view data) {
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(data[i]); };
+  size_t at;
+  if (data.size() >= 2 && (byte(0) & 0xf0) == 0x90) {
+    at = 1;
+  } else if (data.size() >= 4 && byte(0) == 0xdc) {
+    at = 3;
+  } else {
+    return std::nullopt;
+  }
+  if (byte(at) < 0x80) return byte(at);
+  if (byte(at) == 0xcc && data.size() > at + 1) return byte(at + 1);
+  if (byte(at) == 0xcd && data.size() > at + 2) return LoadBig16(data.data() + at + 1);
+  return std::nullopt;
+}
+
+absl::Status Malformed(std::string_view what) {
+  return absl::InvalidArgumentError(fmt::format("malformed message: {}", what));
+}
+
+}  // namespace
+
+std::string Encode(const Envelope& envelope, const Body& body) {
+  FieldCounter counter;
+  std::visit([&](const auto& b) { Fields(counter, b); }, body);
+  thread_local std::string buffer(kMaxHeaderBytes, '\0');
+  MessageWriter out(buffer, kEnvelopeFields + counter.count);
+  out.Uint(kWireVersion);
+  out.Uint(body.index() + 1);
+  out.Text(envelope.cluster_id);
+  out.Uint(envelope.epoch);
+  out.Uint(envelope.instance);
+  FieldWriter writer{out};
+  std::visit([&](const auto& b) { Fields(writer, b); }, body);
+  CHECK(out.size() != 0);
+  return buffer.substr(0, out.size());
+}
+
+absl::StatusOr<Message> Decode(std::string_view header, size_t max_bytes) {
+  if (header.size() > max_bytes) {
+    return Malformed(fmt::format("{} bytes, at most {} allowed", header.size(), max_bytes));
+  }
+  const std::optional<uint64_t> version = PeekVersion(header);
+  if (!version) return Malformed("no wire version");
+  MessageField fields[kMaxFields];
+  const int count = DecodeMessage(header, fields);
+  const bool refusal = count > 1 && fields[1].kind == MessageField::Kind::kUint &&
+                       fields[1].number == kRefusedType;
+  if (*version != kWireVersion && !refusal) {
+    return absl::UnimplementedError(
+        fmt::format("wire version {}, this node speaks {}", *version, kWireVersion));
+  }
+  if (count < 0) return Malformed("not a flat array of integers and strings");
+
+  MessageReader in(std::span<const MessageField>(fields, static_cast<size_t>(count)));
+  in.Uint();
+  std::optional<Body> body = EmptyBody(in.Uint());
+  if (!body) return Malformed("unknown type");
+  Message message{{}, *std::move(body)};
+  FieldReader reader{in};
+  reader.Text(message.envelope.cluster_id, kMaxClusterIdBytes);
+  reader.Uint(message.envelope.epoch);
+  reader.Uint(message.envelope.instance);
+  std::visit([&](auto& b) { Fields(reader, b); }, message.body);
+  if (reader.error != nullptr) return Malformed(reader.error);
+  if (!in.AtEnd()) return Malformed("wrong number or kind of fields");
+  const char* defect = std::visit([](const auto& b) { return DefectOf(b); }, message.body);
+  if (defect != nullptr) return Malformed(defect);
+  return message;
+}
+
+uint64_t Digest(std::span<const std::byte> data) { return XXH3_64bits(data.data(), data.size()); }
+
+uint64_t StateDigest(std::string_view database, const ltx::Position& position) {
+  char tail[16];
+  StoreBig64(tail, position.txid);
+  StoreBig64(tail + 8, position.checksum);
+  const uint64_t name = XXH3_64bits(database.data(), database.size());
+  return XXH3_64bits_withSeed(tail, sizeof(tail), name);
+}
+
+std::string Topic(std::string_view cluster_id) {
+  std::string topic =
+      fmt::format("lfs1{:016x}", XXH3_64bits(cluster_id.data(), cluster_id.size()));
+  CHECK(topic.size() == kTopicBytes);
+  return topic;
+}
+
+}  // namespace litefs::replication

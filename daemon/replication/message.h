@@ -1,0 +1,221 @@
+// The messages between a primary and its replicas, and their limits: docs/REPLICATION.md.
+// A message is one msgpack header frame (a flat array) and, for Chunk and Transaction, one payload
+// frame.  This file is the header's codec: pure, any thread.
+
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "daemon/replication/chain.h"
+#include "ltx/types.h"
+
+namespace litefs::replication {
+
+// Bump when the meaning or the layout of any message but Refused changes.
+inline constexpr uint64_t kWireVersion = 1;
+
+// ---- Limits --------------------------------------------------------------------------------------
+inline constexpr size_t kMaxClusterIdBytes = 128;
+inline constexpr size_t kMaxNodeIdBytes = 128;
+inline constexpr size_t kMaxDatabaseNameBytes = 512;
+inline constexpr size_t kMaxRefusalTextBytes = 512;
+inline constexpr size_t kMaxListedDatabases = 128;  // in one Positions or Beacon
+inline constexpr size_t kMaxHeaderBytes = 96 << 10;
+inline constexpr size_t kMaxRequestBytes = 4 << 10;  // header of a message from a replica
+inline constexpr size_t kChunkBytes = 256 << 10;
+inline constexpr size_t kMaxInlineBytes = 1 << 20;  // a larger file is announced, not published
+inline constexpr uint64_t kMaxFileBytes = uint64_t{1} << 44;
+inline constexpr size_t kTopicBytes = 20;
+
+// Credit: what a replica allows the primary to have on the way to it.
+inline constexpr uint64_t kWindowBytes = 4 << 20;
+inline constexpr uint64_t kMaxWindowBytes = 8 << 20;  // more is not given, whatever is granted
+inline constexpr size_t kMessageOverheadBytes = 1 << 10;
+
+static_assert(kMaxListedDatabases * (kMaxDatabaseNameBytes + 32) + 1024 <= kMaxHeaderBytes);
+static_assert(kMaxClusterIdBytes + kMaxNodeIdBytes + 2 * kMaxDatabaseNameBytes + 256 <=
+              kMaxRequestBytes);
+
+// What a message from the primary takes out of the credit.
+inline constexpr uint64_t CreditCost(size_t header_bytes, size_t payload_bytes) {
+  return header_bytes + payload_bytes + kMessageOverheadBytes;
+}
+
+// ---- Messages ------------------------------------------------------------------------------------
+// Fields 2 to 4 of every header, after the wire version and the type.
+struct Envelope {
+  std::string cluster_id;  // empty only in a replica's first Hello
+  uint64_t epoch = 0;      // the highest the sender knows
+  uint64_t instance = 0;   // one run of a primary's server; 0 in Hello
+
+  friend bool operator==(const Envelope&, const Envelope&) = default;
+};
+
+// Replica: opens a session.
+struct Hello {
+  std::string node_id;
+  uint64_t credit_bytes = 0;
+  bool push = true;  // send new files and beacons by this socket, not only by PUB
+  friend bool operator==(const Hello&, const Hello&) = default;
+};
+
+// Primary: the session is open.
+struct Welcome {
+  std::string node_id;
+  bool publishes = false;  // there is a PUB socket
+  friend bool operator==(const Welcome&, const Welcome&) = default;
+};
+
+// On the wire: never change.
+enum class RefusalCode : uint64_t {
+  kWrongVersion = 1,
+  kWrongCluster = 2,
+  kStaleEpoch = 3,
+  kMalformed = 4,
+  kNoSession = 5,        // say Hello first
+  kUnknownDatabase = 6,  // ends the stream
+  kUnavailable = 7,      // ends the stream; pull again later
+  kTooMany = 8,          // peers, or streams (then it ends the stream)
+};
+
+// Primary: no.  Its layout is the same in all wire versions.
+struct Refused {
+  RefusalCode code = RefusalCode::kMalformed;
+  uint64_t stream = 0;  // 0: the session as a whole
+  std::string text;
+  friend bool operator==(const Refused&, const Refused&) = default;
+};
+
+// Replica: asks for the databases whose names sort after `after`.
+struct PositionsRequest {
+  uint64_t request = 0;
+  std::string after;
+  friend bool operator==(const PositionsRequest&, const PositionsRequest&) = default;
+};
+
+// Primary: one page of its databases, in order of name.
+struct Positions {
+  uint64_t request = 0;
+  uint64_t sequence = 0;
+  bool last = false;
+  std::vector<DatabaseState> databases;
+  friend bool operator==(const Positions&, const Positions&) = default;
+};
+
+// Which LTX file a transfer carries; two transfers of one identity carry the same bytes.
+struct FileIdentity {
+  ltx::TxId min_txid = 0;
+  ltx::TxId max_txid = 0;
+  ltx::Checksum pre_apply = 0;
+  ltx::Checksum post_apply = 0;
+  uint64_t size_bytes = 0;
+  friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
+};
+
+// Replica: from this position on.  Replaces the database's earlier stream.
+struct Pull {
+  uint64_t stream = 0;  // not 0, never used before in the session
+  std::string database;
+  ltx::Position from;
+  FileIdentity partial;         // an interrupted transfer; all 0: none
+  uint64_t partial_offset = 0;  // its bytes that are here
+  friend bool operator==(const Pull&, const Pull&) = default;
+};
+
+// Primary: a piece of a file.  Payload: 1 to kChunkBytes bytes.
+struct Chunk {
+  uint64_t stream = 0;
+  std::string database;
+  bool snapshot = false;
+  FileIdentity file;
+  uint64_t offset = 0;
+  uint64_t digest = 0;  // XXH3-64 of the payload
+  friend bool operator==(const Chunk&, const Chunk&) = default;
+};
+
+// Primary: the stream has reached the tip, and stays open.
+struct Current {
+  uint64_t stream = 0;
+  std::string database;
+  ltx::Position position;
+  friend bool operator==(const Current&, const Current&) = default;
+};
+
+// Replica: the primary may have sent this much since Hello, counted by CreditCost.
+struct Credit {
+  uint64_t granted_bytes = 0;
+  friend bool operator==(const Credit&, const Credit&) = default;
+};
+
+// Replica: this position is stored.
+struct Ack {
+  std::string database;
+  ltx::Position position;
+  friend bool operator==(const Ack&, const Ack&) = default;
+};
+
+// Replica: answers a beacon.
+struct Ping {
+  friend bool operator==(const Ping&, const Ping&) = default;
+};
+
+// Replica: as Hello::push.
+struct Mode {
+  bool push = true;
+  friend bool operator==(const Mode&, const Mode&) = default;
+};
+
+// Primary, PUB: a new file.  Payload: the file, or nothing if it is only announced.
+struct Transaction {
+  uint64_t sequence = 0;
+  std::string database;
+  FileIdentity file;
+  bool has_payload = false;
+  uint64_t digest = 0;  // XXH3-64 of the payload
+  friend bool operator==(const Transaction&, const Transaction&) = default;
+};
+
+// Primary: still here.  changed may be incomplete; state_digest tells.
+struct Beacon {
+  uint64_t sequence = 0;
+  uint64_t database_count = 0;
+  uint64_t state_digest = 0;  // XOR of StateDigest over all databases
+  std::vector<DatabaseState> changed;
+  friend bool operator==(const Beacon&, const Beacon&) = default;
+};
+
+// The wire's type is the alternative's index plus one: append only.
+using Body = std::variant<Hello, Welcome, Refused, PositionsRequest, Positions, Pull, Chunk,
+                          Current, Credit, Ack, Ping, Mode, Transaction, Beacon>;
+
+struct Message {
+  Envelope envelope;
+  Body body;
+};
+
+// The header frame.  REQUIRES: every field is within its limit (Decode accepts the result).
+std::string Encode(const Envelope& envelope, const Body& body);
+
+// Parses a header frame of at most max_bytes.
+// kUnimplemented: of another wire version (and not Refused).  kInvalidArgument: malformed; the
+// message says how.  Every string and number of the result is within its limit.
+absl::StatusOr<Message> Decode(std::string_view header, size_t max_bytes = kMaxHeaderBytes);
+
+// XXH3-64.
+uint64_t Digest(std::span<const std::byte> data);
+// A database's part of Beacon::state_digest.
+uint64_t StateDigest(std::string_view database, const ltx::Position& position);
+// The topic frame of a cluster's PUB messages: kTopicBytes bytes, no cluster's being a prefix of
+// another's.
+std::string Topic(std::string_view cluster_id);
+
+}  // namespace litefs::replication

@@ -1,0 +1,59 @@
+#include "daemon/replication/peer_directory.h"
+
+#include <chrono>
+
+#include "common/clock.h"
+
+namespace litefs::replication {
+namespace {
+
+int64_t NowMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(SystemClock().Boot()).count();
+}
+
+}  // namespace
+
+void PeerDirectory::Join(const std::string& key, const std::string& node_id) {
+  MutexLock lock(mu_);
+  peers_[key] = {.node_id = node_id, .acknowledged = {}, .seen_ms = NowMs()};
+}
+
+void PeerDirectory::Leave(const std::string& key) {
+  MutexLock lock(mu_);
+  peers_.erase(key);
+}
+
+void PeerDirectory::Seen(const std::string& key) {
+  MutexLock lock(mu_);
+  const auto it = peers_.find(key);
+  if (it != peers_.end()) it->second.seen_ms = NowMs();
+}
+
+void PeerDirectory::Acknowledged(const std::string& key, const std::string& database,
+                                 const ltx::Position& position) {
+  MutexLock lock(mu_);
+  const auto it = peers_.find(key);
+  if (it != peers_.end()) it->second.acknowledged[database] = position;
+}
+
+void PeerDirectory::ForgetDatabase(const std::string& database) {
+  MutexLock lock(mu_);
+  for (auto& [key, entry] : peers_) entry.acknowledged.erase(database);
+}
+
+std::vector<PeerStatus> PeerDirectory::Snapshot() const {
+  MutexLock lock(mu_);
+  std::vector<PeerStatus> peers;
+  const int64_t now_ms = NowMs();
+  for (const auto& [key, entry] : peers_) {
+    PeerStatus& peer = peers.emplace_back();
+    peer.node_id = entry.node_id;
+    peer.last_seen_ms = now_ms - entry.seen_ms;
+    for (const auto& [name, position] : entry.acknowledged) {
+      peer.acknowledged.push_back({name, position});
+    }
+  }
+  return peers;
+}
+
+}  // namespace litefs::replication

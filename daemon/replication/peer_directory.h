@@ -1,0 +1,45 @@
+// PeerDirectory: which replicas are connected and how far each has confirmed, for status output and
+// (later) for commits that wait for replicas.  Written by the server's thread; any thread reads.
+
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/mutex.h"
+#include "daemon/replication/chain.h"
+
+namespace litefs::replication {
+
+struct PeerStatus {
+  std::string node_id;
+  std::vector<DatabaseState> acknowledged;  // by name
+  int64_t last_seen_ms = 0;                 // since the last message from it
+};
+
+class PeerDirectory {
+ public:
+  // key is the peer's routing id.
+  void Join(const std::string& key, const std::string& node_id) EXCLUDES(mu_);
+  void Leave(const std::string& key) EXCLUDES(mu_);
+  void Seen(const std::string& key) EXCLUDES(mu_);
+  void Acknowledged(const std::string& key, const std::string& database,
+                    const ltx::Position& position) EXCLUDES(mu_);
+  void ForgetDatabase(const std::string& database) EXCLUDES(mu_);
+
+  std::vector<PeerStatus> Snapshot() const EXCLUDES(mu_);
+
+ private:
+  struct Entry {
+    std::string node_id;
+    std::map<std::string, ltx::Position> acknowledged;
+    int64_t seen_ms = 0;
+  };
+
+  mutable Mutex mu_;
+  std::map<std::string, Entry> peers_ GUARDED_BY(mu_);
+};
+
+}  // namespace litefs::replication

@@ -1,0 +1,514 @@
+#include "daemon/replication/pull_server.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+
+namespace litefs::replication {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+
+constexpr int kMaxRequestsATurn = 256;
+constexpr int kMaxSendsATurn = 8;  // per peer, so that all have their turn
+constexpr int kMaxSnapshotsInARow = 3;
+constexpr std::chrono::seconds kForgetPeerAfter{60};
+constexpr milliseconds kRetryBlockedPeer{50};
+
+// No message is larger, so with this much credit left any can be sent.
+constexpr uint64_t kLargestCost = CreditCost(kMaxHeaderBytes, kChunkBytes);
+static_assert(2 * kLargestCost < kWindowBytes);
+
+FileIdentity IdentityOf(const ChainFile& file) {
+  return {file.min_txid, file.max_txid, file.pre_apply, file.post_apply, file.size_bytes};
+}
+
+ltx::Position After(const ChainFile& file) { return {file.max_txid, file.post_apply}; }
+
+std::string TextOf(const absl::Status& status) { return std::string(status.message()); }
+
+}  // namespace
+
+PullServer::PullServer(ZmqSocket socket, Envelope envelope, Welcome welcome, Parts parts)
+    : socket_(std::move(socket)),
+      envelope_(std::move(envelope)),
+      welcome_(std::move(welcome)),
+      parts_(parts) {}
+
+absl::StatusOr<std::unique_ptr<PullServer>> PullServer::Open(zmq::context_t& context,
+                                                             const std::string& endpoint,
+                                                             const Envelope& envelope,
+                                                             const Welcome& welcome, Parts parts) {
+  ASSIGN_OR_RETURN(ZmqSocket socket, ZmqSocket::Open(context, ZmqSocket::Kind::kServe));
+  RETURN_IF_ERROR(socket.Bind(endpoint));
+  return std::unique_ptr<PullServer>(
+      new PullServer(std::move(socket), envelope, welcome, parts));
+}
+
+// ---- Requests ------------------------------------------------------------------------------------
+
+bool PullServer::ReadRequests() {
+  std::vector<Frame> frames;  // routing id, header
+  for (int i = 0; i < kMaxRequestsATurn; ++i) {
+    const absl::Status status = socket_.Receive(&frames);
+    if (absl::IsUnavailable(status)) return false;
+    if (status.ok()) {
+      HandleFrames(frames);
+    } else if (absl::IsInvalidArgument(status) && !frames.empty()) {
+      ++counters_.malformed;
+      DropPeer(std::string(Text(frames[0])), "malformed message");
+    } else {
+      LogError("replication", fmt::format("receive error=\"{}\"", TextOf(status)));
+      return false;
+    }
+  }
+  return true;
+}
+
+void PullServer::HandleFrames(std::vector<Frame>& frames) {
+  const std::string key(Text(frames[0]));
+  absl::StatusOr<Message> message =
+      frames.size() == 2 ? Decode(Text(frames[1]), kMaxRequestBytes)
+                         : absl::InvalidArgumentError("malformed message: wrong number of frames");
+  if (!message.ok()) {
+    ++counters_.malformed;
+    DropPeer(key, TextOf(message.status()));
+    const bool version = absl::IsUnimplemented(message.status());
+    return Refuse(key, version ? RefusalCode::kWrongVersion : RefusalCode::kMalformed, 0,
+                  TextOf(message.status()));
+  }
+  const Envelope& from = message->envelope;
+  const Hello* hello = std::get_if<Hello>(&message->body);
+  const bool adopts = hello != nullptr && from.cluster_id.empty();
+  if (from.cluster_id != envelope_.cluster_id && !adopts) {
+    return Refuse(key, RefusalCode::kWrongCluster, 0,
+                  fmt::format("this is cluster \"{}\", not \"{}\"", envelope_.cluster_id,
+                              from.cluster_id));
+  }
+  if (from.epoch > envelope_.epoch) {
+    return Refuse(key, RefusalCode::kStaleEpoch, 0,
+                  fmt::format("this primary's epoch is {}, a later one is {}", envelope_.epoch,
+                              from.epoch));
+  }
+  if (hello != nullptr) return OnHello(key, *hello);
+  Peer* peer = SessionOf(key, from);
+  if (peer == nullptr) return Refuse(key, RefusalCode::kNoSession, 0, "say hello first");
+  peer->seen = SystemClock().Boot();
+  parts_.peers->Seen(key);
+  Handle(*peer, message->body);
+}
+
+PullServer::Peer* PullServer::SessionOf(const std::string& key, const Envelope& envelope) {
+  const auto it = peers_.find(key);
+  if (it == peers_.end() || envelope.instance != envelope_.instance) return nullptr;
+  return &it->second;
+}
+
+void PullServer::Handle(Peer& peer, const Body& body) {
+  if (const auto* pull = std::get_if<Pull>(&body)) return OnPull(peer, *pull);
+  if (const auto* ack = std::get_if<Ack>(&body)) return OnAck(peer, *ack);
+  if (const auto* mode = std::get_if<Mode>(&body)) return OnMode(peer, *mode);
+  if (const auto* credit = std::get_if<Credit>(&body)) return OnCredit(peer, *credit);
+  if (const auto* request = std::get_if<PositionsRequest>(&body)) {
+    peer.positions = *request;  // answered when there is credit; a later one replaces it
+    return;
+  }
+  if (std::holds_alternative<Ping>(body)) return;
+  // A message that only a primary sends.
+  ++counters_.malformed;
+  const std::string key = peer.key;
+  DropPeer(key, "a primary's message");
+  Refuse(key, RefusalCode::kMalformed, 0, "only a primary sends this");
+}
+
+void PullServer::OnHello(const std::string& key, const Hello& hello) {
+  DropPeer(key, "a new session");
+  if (peers_.size() >= kMaxPeers) {
+    return Refuse(key, RefusalCode::kTooMany, 0, fmt::format("{} replicas already", kMaxPeers));
+  }
+  Peer& peer = peers_[key];
+  peer.key = key;
+  peer.node_id = hello.node_id;
+  peer.push = hello.push;
+  peer.granted_bytes = std::min(hello.credit_bytes, kMaxWindowBytes);
+  peer.queued_bytes = std::make_shared<std::atomic<uint64_t>>(0);
+  peer.seen = SystemClock().Boot();
+  push_peers_ += peer.push ? 1 : 0;
+  joined_ = true;
+  parts_.peers->Join(key, hello.node_id);
+  LogInfo("replication", fmt::format("replica joined node={}", hello.node_id));
+  SendTo(peer, welcome_);
+  DropGonePeers();
+}
+
+void PullServer::OnPull(Peer& peer, const Pull& pull) {
+  const auto old = peer.by_database.find(pull.database);
+  if (old != peer.by_database.end()) CloseStream(peer, old->second);
+  if (parts_.tips->Find(pull.database) == nullptr) {
+    return Refuse(peer.key, RefusalCode::kUnknownDatabase, pull.stream,
+                  fmt::format("no database \"{}\"", pull.database));
+  }
+  if (peer.streams.contains(pull.stream)) {
+    return Refuse(peer.key, RefusalCode::kMalformed, pull.stream, "stream id in use");
+  }
+  if (!MakeRoomForStream(peer, pull)) return;
+  Stream& stream = peer.streams[pull.stream];
+  stream.id = pull.stream;
+  stream.database = pull.database;
+  stream.position = pull.from;
+  stream.owes_current = true;
+  stream.partial = pull;
+  peer.by_database[pull.database] = pull.stream;
+  SetReady(peer, stream);
+}
+
+// An idle stream is only a convenience and gives way; its replica pulls again when it must.
+bool PullServer::MakeRoomForStream(Peer& peer, const Pull& pull) {
+  if (peer.streams.size() < kMaxStreamsPerPeer) return true;
+  const std::string text = fmt::format("{} streams already", kMaxStreamsPerPeer);
+  const auto idle =
+      std::find_if(peer.streams.begin(), peer.streams.end(),
+                   [](const auto& entry) { return entry.second.state == Stream::State::kIdle; });
+  if (idle == peer.streams.end()) {
+    Refuse(peer.key, RefusalCode::kTooMany, pull.stream, text);
+    return false;
+  }
+  RefuseStream(peer, idle->first, RefusalCode::kTooMany, text);
+  return true;
+}
+
+void PullServer::OnAck(Peer& peer, const Ack& ack) {
+  if (parts_.tips->Find(ack.database) == nullptr) return;  // or strangers' names would pile up
+  parts_.peers->Acknowledged(peer.key, ack.database, ack.position);
+  const auto it = peer.by_database.find(ack.database);
+  if (it == peer.by_database.end()) return;
+  Stream& stream = peer.streams.at(it->second);
+  if (stream.state == Stream::State::kIdle) stream.position = ack.position;
+}
+
+void PullServer::OnMode(Peer& peer, const Mode& mode) {
+  if (peer.push == mode.push) return;
+  peer.push = mode.push;
+  if (!mode.push) {
+    --push_peers_;
+    return;
+  }
+  ++push_peers_;
+  beacon_wanted_ = true;
+  for (auto& [id, stream] : peer.streams) {
+    if (stream.state != Stream::State::kIdle) continue;
+    const TipTable::Tip* tip = parts_.tips->Find(stream.database);
+    if (tip != nullptr && tip->position != stream.position) SetReady(peer, stream);
+  }
+}
+
+void PullServer::OnCredit(Peer& peer, const Credit& credit) {
+  const uint64_t most = peer.spent_bytes + kMaxWindowBytes;
+  peer.granted_bytes = std::max(peer.granted_bytes, std::min(credit.granted_bytes, most));
+}
+
+// ---- Events of the primary -----------------------------------------------------------------------
+
+void PullServer::TipChanged(const std::string& database) {
+  for (auto& [key, peer] : peers_) {
+    if (!peer.push) continue;
+    const auto it = peer.by_database.find(database);
+    if (it == peer.by_database.end()) continue;
+    Stream& stream = peer.streams.at(it->second);
+    if (stream.state == Stream::State::kIdle) SetReady(peer, stream);
+  }
+}
+
+void PullServer::Forget(const std::string& database) {
+  parts_.peers->ForgetDatabase(database);
+  for (auto& [key, peer] : peers_) {
+    const auto it = peer.by_database.find(database);
+    if (it == peer.by_database.end()) continue;
+    RefuseStream(peer, it->second, RefusalCode::kUnknownDatabase, "the database was dropped");
+  }
+}
+
+void PullServer::SnapshotReady(const SnapshotWorker::Result& result) {
+  for (auto& [key, peer] : peers_) {
+    const auto it = peer.by_database.find(result.database);
+    if (it == peer.by_database.end()) continue;
+    Stream& stream = peer.streams.at(it->second);
+    if (stream.state != Stream::State::kSnapshot) continue;
+    if (result.file.ok()) {
+      stream.file = *result.file;
+      stream.is_snapshot = true;
+      stream.offset = 0;
+      SetReady(peer, stream);
+      continue;
+    }
+    const bool unknown = absl::IsNotFound(result.file.status());
+    RefuseStream(peer, stream.id,
+                 unknown ? RefusalCode::kUnknownDatabase : RefusalCode::kUnavailable,
+                 TextOf(result.file.status()));
+  }
+}
+
+void PullServer::Send(const Beacon& beacon) {
+  for (auto& [key, peer] : peers_) {
+    // Without credit the replica is busy receiving; the next beacon says the same.
+    if (peer.push && HasCredit(peer)) SendTo(peer, beacon);
+  }
+  DropGonePeers();
+}
+
+// ---- Sending -------------------------------------------------------------------------------------
+
+bool PullServer::Pump() {
+  bool more = false;
+  for (auto& [key, peer] : peers_) more = PumpPeer(peer) || more;
+  DropGonePeers();
+  return more;
+}
+
+bool PullServer::PumpPeer(Peer& peer) {
+  for (int i = 0; i < kMaxSendsATurn; ++i) {
+    if (peer.gone || !HasCredit(peer)) return false;
+    if (peer.blocked_until > SystemClock().Boot()) return false;
+    if (peer.positions) {
+      if (!SendPositions(peer)) return false;
+    } else if (!peer.ready.empty() && peer.sending.size() < kMaxOpenFiles) {
+      if (!StartNextStream(peer)) return false;
+    } else if (!peer.sending.empty()) {
+      if (!SendChunk(peer)) return false;
+    } else {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool PullServer::StartNextStream(Peer& peer) {
+  const uint64_t id = peer.ready.front();
+  peer.ready.pop_front();
+  const auto it = peer.streams.find(id);
+  if (it == peer.streams.end() || it->second.state != Stream::State::kReady) return true;
+  if (OpenNextFile(peer, it->second)) return true;
+  peer.ready.push_front(id);
+  return false;
+}
+
+// Gives a ready stream its next file, or ends its readiness.  Returns false if the peer cannot be
+// sent to now; then nothing has changed.  May close the stream.
+bool PullServer::OpenNextFile(Peer& peer, Stream& stream) {
+  if (stream.file == nullptr && !OpenPartial(stream)) {
+    absl::StatusOr<ChainFile> file = parts_.source->FileAfter(stream.database, stream.position);
+    if (absl::IsNotFound(file.status())) return SendCurrent(peer, stream);
+    if (absl::IsOutOfRange(file.status())) {
+      NeedSnapshot(peer, stream);
+    } else if (!file.ok()) {
+      RefuseStream(peer, stream.id, RefusalCode::kUnavailable, TextOf(file.status()));
+      return true;
+    } else {
+      const bool resumes = IdentityOf(*file) == stream.partial.partial;
+      stream.offset = resumes ? stream.partial.partial_offset : 0;
+      stream.file = std::make_shared<const ChainFile>(*std::move(file));
+      stream.is_snapshot = false;
+      stream.snapshots_in_a_row = 0;
+    }
+  }
+  if (stream.file == nullptr) return true;
+  stream.partial = Pull();
+  counters_.resumed += stream.offset != 0 ? 1 : 0;
+  counters_.snapshots += stream.is_snapshot ? 1 : 0;
+  stream.state = Stream::State::kSending;
+  peer.sending.push_back(stream.id);
+  return true;
+}
+
+// Continues an interrupted snapshot, if it is still there: a new one would begin from nothing.
+bool PullServer::OpenPartial(Stream& stream) {
+  if (stream.partial.partial.min_txid != 1) return false;
+  SharedFile kept = parts_.snapshots->Kept(stream.database);
+  if (kept == nullptr || IdentityOf(*kept) != stream.partial.partial) return false;
+  stream.file = std::move(kept);
+  stream.is_snapshot = true;
+  stream.offset = stream.partial.partial_offset;
+  return true;
+}
+
+void PullServer::NeedSnapshot(Peer& peer, Stream& stream) {
+  if (++stream.snapshots_in_a_row > kMaxSnapshotsInARow) {
+    return RefuseStream(peer, stream.id, RefusalCode::kUnavailable,
+                        "the chain does not continue from its own snapshot");
+  }
+  // One that was made for another replica will do if the chain goes on from it.
+  if (SharedFile kept = parts_.snapshots->Kept(stream.database); kept != nullptr) {
+    const absl::StatusOr<ChainFile> next = parts_.source->FileAfter(stream.database, After(*kept));
+    if (next.ok() || absl::IsNotFound(next.status())) {
+      stream.file = std::move(kept);
+      stream.is_snapshot = true;
+      stream.offset = 0;
+      return;
+    }
+  }
+  stream.state = Stream::State::kSnapshot;
+  parts_.snapshots->Request(stream.database);
+}
+
+bool PullServer::SendCurrent(Peer& peer, Stream& stream) {
+  if (parts_.tips->Find(stream.database) == nullptr) {
+    RefuseStream(peer, stream.id, RefusalCode::kUnknownDatabase, "the database was dropped");
+    return true;
+  }
+  if (stream.owes_current) {
+    if (!SendTo(peer, Current{stream.id, stream.database, stream.position})) return false;
+    stream.owes_current = false;
+  }
+  stream.state = Stream::State::kIdle;
+  stream.partial = Pull();
+  stream.snapshots_in_a_row = 0;
+  return true;
+}
+
+// Sends one chunk of the stream whose turn it is.
+bool PullServer::SendChunk(Peer& peer) {
+  const uint64_t id = peer.sending.front();
+  const auto it = peer.streams.find(id);
+  if (it == peer.streams.end()) {
+    peer.sending.pop_front();
+    return true;
+  }
+  Stream& stream = it->second;
+  const size_t size = std::min<uint64_t>(kChunkBytes, stream.file->size_bytes - stream.offset);
+  absl::StatusOr<Frame> payload =
+      ReadCountedFrame(*stream.file, stream.offset, size, peer.queued_bytes);
+  if (!payload.ok()) {
+    peer.sending.pop_front();
+    RefuseStream(peer, id, RefusalCode::kUnavailable, TextOf(payload.status()));
+    return true;
+  }
+  const Chunk chunk{.stream = id,
+                    .database = stream.database,
+                    .snapshot = stream.is_snapshot,
+                    .file = IdentityOf(*stream.file),
+                    .offset = stream.offset,
+                    .digest = Digest(Bytes(*payload))};
+  if (!SendTo(peer, chunk, *std::move(payload))) return false;
+  ++counters_.chunks;
+  peer.sending.pop_front();
+  stream.offset += size;
+  if (stream.offset < stream.file->size_bytes) {
+    peer.sending.push_back(id);
+    return true;
+  }
+  stream.position = After(*stream.file);
+  stream.file.reset();
+  SetReady(peer, stream);
+  return true;
+}
+
+bool PullServer::SendPositions(Peer& peer) {
+  Positions positions;
+  positions.request = peer.positions->request;
+  positions.sequence = parts_.tips->sequence();
+  positions.databases =
+      parts_.tips->Page(peer.positions->after, kMaxListedDatabases, &positions.last);
+  if (!SendTo(peer, positions)) return false;
+  peer.positions.reset();
+  return true;
+}
+
+bool PullServer::HasCredit(const Peer& peer) const {
+  // The second bound holds also against a peer that grants what it does not read.
+  return peer.spent_bytes + kLargestCost <= peer.granted_bytes &&
+         peer.queued_bytes->load(std::memory_order_acquire) <= kMaxWindowBytes;
+}
+
+// Sends and charges.  False: not sent; the peer is blocked for a moment, or gone.
+bool PullServer::SendTo(Peer& peer, const Body& body, Frame payload) {
+  const std::string header = Encode(envelope_, body);
+  const size_t payload_bytes = payload.size();
+  Frame frames[] = {MakeFrame(peer.key), MakeFrame(header), std::move(payload)};
+  const absl::Status status = socket_.Send(std::span(frames, payload_bytes == 0 ? 2 : 3));
+  if (status.ok()) {
+    peer.spent_bytes += CreditCost(header.size(), payload_bytes);
+    return true;
+  }
+  if (absl::IsUnavailable(status)) {
+    peer.blocked_until = SystemClock().Boot() + kRetryBlockedPeer;
+  } else {
+    peer.gone = true;
+  }
+  return false;
+}
+
+// To anybody, in a session or not.  Costs a peer its credit too, so that it cannot collect them.
+void PullServer::Refuse(const std::string& key, RefusalCode code, uint64_t stream,
+                        std::string text) {
+  ++counters_.refused;
+  text.resize(std::min(text.size(), kMaxRefusalTextBytes));
+  const Refused refused{code, stream, std::move(text)};
+  const auto it = peers_.find(key);
+  if (it != peers_.end()) {
+    SendTo(it->second, refused);
+    return;
+  }
+  Frame frames[] = {MakeFrame(key), MakeFrame(Encode(envelope_, refused))};
+  socket_.Send(frames).IgnoreError();
+}
+
+// ---- Book-keeping --------------------------------------------------------------------------------
+
+void PullServer::SetReady(Peer& peer, Stream& stream) {
+  stream.state = Stream::State::kReady;
+  peer.ready.push_back(stream.id);
+}
+
+void PullServer::CloseStream(Peer& peer, uint64_t id) {
+  const auto it = peer.streams.find(id);
+  if (it == peer.streams.end()) return;
+  peer.by_database.erase(it->second.database);
+  std::erase(peer.sending, id);
+  std::erase(peer.ready, id);
+  peer.streams.erase(it);
+}
+
+void PullServer::RefuseStream(Peer& peer, uint64_t id, RefusalCode code, std::string text) {
+  CloseStream(peer, id);
+  Refuse(peer.key, code, id, std::move(text));
+}
+
+void PullServer::DropPeer(const std::string& key, std::string_view why) {
+  const auto it = peers_.find(key);
+  if (it == peers_.end()) return;
+  LogInfo("replication", fmt::format("replica left node={} why=\"{}\"", it->second.node_id, why));
+  push_peers_ -= it->second.push ? 1 : 0;
+  parts_.peers->Leave(key);
+  peers_.erase(it);
+}
+
+void PullServer::DropGonePeers() {
+  std::vector<std::string> gone;
+  for (const auto& [key, peer] : peers_) {
+    if (peer.gone) gone.push_back(key);
+  }
+  for (const std::string& key : gone) DropPeer(key, "disconnected");
+}
+
+nanoseconds PullServer::Expire(nanoseconds now) {
+  nanoseconds next = nanoseconds::max();
+  std::vector<std::string> silent;
+  for (const auto& [key, peer] : peers_) {
+    if (peer.seen + kForgetPeerAfter <= now) {
+      silent.push_back(key);
+      continue;
+    }
+    next = std::min(next, peer.seen + kForgetPeerAfter);
+    if (peer.blocked_until > now) next = std::min(next, peer.blocked_until);
+  }
+  for (const std::string& key : silent) DropPeer(key, "silent");
+  return next;
+}
+
+}  // namespace litefs::replication

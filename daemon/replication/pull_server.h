@@ -1,0 +1,165 @@
+// PullServer: the primary's ROUTER side.  Serves each replica's streams ("this database from this
+// position on") out of the chain, or with a snapshot where the chain does not reach, as far as that
+// replica's credit allows.  A replica that does not read stops its own streams and nothing else;
+// what is held for it is its credit's worth of chunks, at most kMaxOpenFiles files and a bounded
+// number of small records.
+//
+// A stream:
+//            Pull                    FileAfter: a file             credit
+//   (none) ───────► ready ──────────────────────────► sending ◄──────────► (a chunk)
+//                    ▲ │ └─ kOutOfRange ─► snapshot ──►   │
+//      TipChanged    │ └─ kNotFound: Current ─► idle      │ last chunk
+//      (push only)   └────────────────────────────┴───────┘
+//
+// For the server's thread.
+
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "daemon/replication/chain.h"
+#include "daemon/replication/counted_frame.h"
+#include "daemon/replication/message.h"
+#include "daemon/replication/peer_directory.h"
+#include "daemon/replication/snapshot_worker.h"
+#include "daemon/replication/tip_table.h"
+#include "daemon/replication/zmq_socket.h"
+
+namespace litefs::replication {
+
+inline constexpr size_t kMaxPeers = 256;
+inline constexpr size_t kMaxStreamsPerPeer = 4096;
+inline constexpr size_t kMaxOpenFiles = 8;  // per peer
+
+class PullServer {
+ public:
+  // What it works with; all outlive it.
+  struct Parts {
+    ChainSource* source;
+    SnapshotWorker* snapshots;
+    const TipTable* tips;
+    PeerDirectory* peers;
+  };
+  struct Counters {
+    std::atomic<uint64_t> malformed{0};  // messages that were not understood
+    std::atomic<uint64_t> refused{0};    // refusals sent, for whatever reason
+    std::atomic<uint64_t> chunks{0};
+    std::atomic<uint64_t> snapshots{0};  // snapshot transfers begun, resumed ones included
+    std::atomic<uint64_t> resumed{0};    // transfers continued in their middle
+  };
+
+  static absl::StatusOr<std::unique_ptr<PullServer>> Open(zmq::context_t& context,
+                                                          const std::string& endpoint,
+                                                          const Envelope& envelope,
+                                                          const Welcome& welcome, Parts parts);
+
+  // Handles requests that have come, a bounded number.  Returns whether there may be more.
+  bool ReadRequests();
+  // The database has a new tip.
+  void TipChanged(const std::string& database);
+  // The database is gone.
+  void Forget(const std::string& database);
+  void SnapshotReady(const SnapshotWorker::Result& result);
+  // To the replicas that want pushes.
+  void Send(const Beacon& beacon);
+  // Sends what credit allows, a bounded amount.  Returns whether there is more to send now.
+  bool Pump();
+  // Drops replicas that have been silent for long.  Returns when to call it or Pump again.
+  std::chrono::nanoseconds Expire(std::chrono::nanoseconds now);
+
+  bool has_peers() const { return !peers_.empty(); }
+  bool has_push_peers() const { return push_peers_ > 0; }
+  // Whether a session has begun since the last call.
+  bool TakeJoined() { return std::exchange(joined_, false); }
+  // Whether a replica has begun to want pushes since the last call: it is owed a beacon.
+  bool TakeBeaconWanted() { return std::exchange(beacon_wanted_, false); }
+
+  void Close() { socket_.Close(); }  // ends the use of it
+  void* handle() { return socket_.handle(); }
+  std::string endpoint() const { return socket_.BoundEndpoint(); }
+  const Counters& counters() const { return counters_; }  // any thread
+
+ private:
+  struct Stream {
+    enum class State { kIdle, kReady, kSnapshot, kSending };
+    uint64_t id = 0;
+    std::string database;
+    State state = State::kIdle;
+    ltx::Position position;     // of the replica, once what was sent has arrived
+    bool owes_current = false;  // it asked, and has not been told that it has caught up
+    Pull partial;               // what it has of an interrupted transfer
+    SharedFile file;            // being sent
+    bool is_snapshot = false;
+    uint64_t offset = 0;
+    int snapshots_in_a_row = 0;
+  };
+  struct Peer {
+    std::string key;  // routing id
+    std::string node_id;
+    bool push = false;
+    bool gone = false;
+    uint64_t granted_bytes = 0;
+    uint64_t spent_bytes = 0;
+    QueuedBytes queued_bytes;
+    std::map<uint64_t, Stream> streams;
+    std::map<std::string, uint64_t> by_database;
+    std::deque<uint64_t> ready;    // stream ids, also of streams that are gone
+    std::deque<uint64_t> sending;  // at most kMaxOpenFiles
+    std::optional<PositionsRequest> positions;
+    std::chrono::nanoseconds seen{};
+    std::chrono::nanoseconds blocked_until{};
+  };
+
+  PullServer(ZmqSocket socket, Envelope envelope, Welcome welcome, Parts parts);
+
+  void HandleFrames(std::vector<Frame>& frames);
+  Peer* SessionOf(const std::string& key, const Envelope& envelope);
+  void Handle(Peer& peer, const Body& body);
+  void OnHello(const std::string& key, const Hello& hello);
+  void OnPull(Peer& peer, const Pull& pull);
+  void OnAck(Peer& peer, const Ack& ack);
+  void OnMode(Peer& peer, const Mode& mode);
+  void OnCredit(Peer& peer, const Credit& credit);
+
+  bool PumpPeer(Peer& peer);
+  bool StartNextStream(Peer& peer);
+  bool OpenNextFile(Peer& peer, Stream& stream);
+  bool OpenPartial(Stream& stream);
+  void NeedSnapshot(Peer& peer, Stream& stream);
+  bool SendCurrent(Peer& peer, Stream& stream);
+  bool SendChunk(Peer& peer);
+  bool SendPositions(Peer& peer);
+
+  bool HasCredit(const Peer& peer) const;
+  bool SendTo(Peer& peer, const Body& body, Frame payload = Frame());
+  void Refuse(const std::string& key, RefusalCode code, uint64_t stream, std::string text);
+  void SetReady(Peer& peer, Stream& stream);
+  void CloseStream(Peer& peer, uint64_t id);
+  void RefuseStream(Peer& peer, uint64_t id, RefusalCode code, std::string text);
+  bool MakeRoomForStream(Peer& peer, const Pull& pull);
+  void DropPeer(const std::string& key, std::string_view why);
+  void DropGonePeers();
+
+  ZmqSocket socket_;
+  const Envelope envelope_;
+  const Welcome welcome_;
+  const Parts parts_;
+  std::map<std::string, Peer> peers_;
+  size_t push_peers_ = 0;
+  bool joined_ = false;
+  bool beacon_wanted_ = false;
+  Counters counters_;
+};
+
+}  // namespace litefs::replication

@@ -1,0 +1,122 @@
+// ReplicationClient: the replica's end of replication.  One thread owns the SUB and the DEALER
+// socket, keeps a session with the primary, and feeds a Follower.
+//
+//   down ──► connecting ──(handshake)──► greeting ──(Welcome)──► online
+//    ▲                                       │ Refused, deadline    │ disconnected, silence, refused
+//    └────────────── after a while ──────────┴──────────────────────┘
+//
+// Each session has sockets of its own, so that nothing of an earlier one can arrive in it.
+
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "common/mutex.h"
+#include "daemon/replication/chain.h"
+#include "daemon/replication/follower.h"
+#include "daemon/replication/follower_status.h"
+#include "daemon/replication/message.h"
+#include "daemon/replication/wakeup.h"
+#include "daemon/replication/zmq_socket.h"
+
+namespace litefs::replication {
+
+class ReplicationClient {
+ public:
+  struct Options {
+    std::string pub_endpoint;   // unused without subscribe
+    std::string pull_endpoint;
+    std::string cluster_id;     // empty: adopt the primary's
+    std::string node_id;
+    bool subscribe = true;      // false: everything by the pull socket
+    // Called on the client's thread when a cluster id was adopted.
+    std::function<void(const std::string& cluster_id)> on_cluster_adopted = {};
+    // A primary that is silent for this long is connected to anew.
+    std::chrono::milliseconds silence_deadline{5000};
+    // After this long without a beacon by PUB, new files are asked for by the pull socket.
+    std::chrono::milliseconds pub_deadline{3000};
+    // Between a refusal and the next attempt.
+    std::chrono::milliseconds refused_delay{5000};
+  };
+
+  // sink must outlive the client.
+  ReplicationClient(Options options, ChainSink* sink);
+  ~ReplicationClient();  // Stop()
+  ReplicationClient(const ReplicationClient&) = delete;
+  ReplicationClient& operator=(const ReplicationClient&) = delete;
+
+  // Begins to follow; once.  The primary need not be there.  kInvalidArgument: a bad option.
+  absl::Status Start();
+  // Joins the thread, after the sink's call in progress.  No effect when stopped.
+  void Stop() EXCLUDES(mu_);
+
+  // Any thread, any time.
+  ClientStatus Status() const { return status_.Snapshot(); }
+  const FollowerStatus& counters() const { return status_; }
+
+ private:
+  using Time = std::chrono::nanoseconds;  // Clock::Boot
+  enum class State { kDown, kConnecting, kGreeting, kOnline };
+
+  void Run();
+  void Turn(Time now);
+  absl::Status Connect();
+  void Disconnect(const std::string& why, std::chrono::milliseconds delay);
+  void CheckDeadlines(Time now);
+  Time NextDeadline() const;
+
+  void ReadEvents();
+  bool ReadPullSocket();
+  bool ReadSubSocket();
+  void Dispatch(Message& message, std::span<const std::byte> payload);
+  void OnWelcome(const Envelope& envelope, const Welcome& welcome);
+  void OnRefused(const Refused& refused);
+  void OnPublished(const std::vector<Frame>& frames);
+  void OnBeacon(const Beacon& beacon);
+  bool IsOfThisSession(const Envelope& envelope) const;
+
+  void SendAll(Time now);
+  bool SendOne(Time now);
+  bool Send(const Body& body);
+  void SetPush(bool push);
+
+  const Options options_;
+  FollowerStatus status_;
+  Wakeup wakeup_;
+
+  // The thread's own, once it runs.
+  std::unique_ptr<zmq::context_t> context_;
+  ZmqSocket pull_;
+  ZmqSocket events_;  // of pull_
+  ZmqSocket sub_;
+  Follower follower_;
+  State state_ = State::kDown;
+  std::string cluster_id_;
+  Envelope session_;            // from Welcome
+  uint64_t highest_epoch_ = 0;  // a primary of an earlier one is not followed
+  Time connect_at_{};           // in kDown
+  int attempts_ = 0;            // since the last session
+  Time heard_{};                // of the primary, by either socket
+  Time heard_pub_{};
+  Time pinged_{};
+  bool subscribed_ = false;
+  bool push_ = true;            // what the primary has been told, or is to be
+  bool hello_pending_ = false;
+  bool mode_pending_ = false;
+  bool ping_pending_ = false;
+  bool send_blocked_ = false;   // something could not be sent; wait for room
+  uint64_t consumed_bytes_ = 0;  // of the credit, since Hello
+  uint64_t granted_bytes_ = 0;
+
+  Mutex mu_;
+  bool stopping_ GUARDED_BY(mu_) = false;
+  std::thread thread_;
+};
+
+}  // namespace litefs::replication

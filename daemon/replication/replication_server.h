@@ -1,0 +1,116 @@
+// ReplicationServer: the primary's end of replication.  One thread owns the PUB and the ROUTER
+// socket; a second one makes snapshots.  Idle, it wakes once a second for a beacon, and without
+// replicas not at all.
+
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/mutex.h"
+#include "daemon/replication/chain.h"
+#include "daemon/replication/peer_directory.h"
+#include "daemon/replication/publisher.h"
+#include "daemon/replication/pull_server.h"
+#include "daemon/replication/snapshot_worker.h"
+#include "daemon/replication/tip_table.h"
+#include "daemon/replication/wakeup.h"
+
+namespace litefs::replication {
+
+class ReplicationServer {
+ public:
+  struct Options {
+    std::string pub_endpoint;   // "tcp://*:port" or "ipc://path"; unused without publish
+    std::string pull_endpoint;  // likewise
+    std::string cluster_id;
+    std::string node_id;
+    uint64_t epoch = 0;
+    bool publish = true;
+    std::chrono::milliseconds beacon_interval{1000};
+  };
+
+  // source must outlive the server.
+  ReplicationServer(Options options, ChainSource* source);
+  ~ReplicationServer();  // Stop()
+  ReplicationServer(const ReplicationServer&) = delete;
+  ReplicationServer& operator=(const ReplicationServer&) = delete;
+
+  // Binds and begins to serve; once.  kInvalidArgument: a bad option or endpoint.
+  // kAlreadyExists: an endpoint is in use.
+  absl::Status Start();
+  // Joins the threads (a snapshot being made is waited for) and closes the sockets.  What has been
+  // queued for replicas and not sent is dropped.  No effect when stopped.
+  void Stop();
+
+  // The chain of database has grown by these transactions.  Any thread, also before Start; O(1) and
+  // never blocks on a replica: commits that follow each other closely are looked up together.
+  void Committed(const std::string& database, ltx::TxId min_txid, ltx::TxId max_txid) EXCLUDES(mu_);
+  // States() changed otherwise: a database was dropped, or its chain replaced.  Any thread.
+  void Changed(const std::string& database) EXCLUDES(mu_);
+
+  // The replicas in session.  Any thread, between Start and Stop.
+  std::vector<PeerStatus> Peers() const { return peers_.Snapshot(); }
+  const PullServer::Counters& counters() const { return pull_server_->counters(); }
+
+  // The endpoints bound, with the ports chosen for "*".  After Start.
+  const std::string& pub_endpoint() const { return pub_endpoint_; }
+  const std::string& pull_endpoint() const { return pull_endpoint_; }
+
+ private:
+  using Time = std::chrono::nanoseconds;  // Clock::Boot
+  // Databases to look at, with the transaction that their chain has reached at least.
+  using Dirty = std::map<std::string, ltx::TxId>;
+
+  absl::Status Validate() const;
+  void Run();
+  bool Turn(bool requests_waiting);
+  void StartListening() EXCLUDES(mu_);
+  void StopListening() EXCLUDES(mu_);
+  void ReloadTips();
+  bool TakeDirty() EXCLUDES(mu_);
+  bool PublishDirty();
+  enum class Progress { kTip, kMore, kFailed };
+  Progress PublishNext(const std::string& database, ltx::TxId at_least);
+  void SetTip(const std::string& database, const ltx::Position& position);
+  void ForgetTip(const std::string& database);
+  void Resynchronise(const std::string& database);
+  void SendBeacon(Time now);
+  Time NextWakeup(Time now);
+
+  const Options options_;
+  ChainSource* const source_;
+  Envelope envelope_;
+  std::string pub_endpoint_;
+  std::string pull_endpoint_;
+  PeerDirectory peers_;
+  Wakeup wakeup_;
+
+  // The thread's own, once it runs.
+  std::unique_ptr<zmq::context_t> context_;
+  std::unique_ptr<SnapshotWorker> snapshots_;
+  std::unique_ptr<Publisher> publisher_;  // nullptr without publish
+  std::unique_ptr<PullServer> pull_server_;
+  TipTable tips_;
+  Dirty pending_;
+  bool listening_here_ = false;       // as listening_
+  std::vector<std::string> changed_;  // since the last beacon, at most kMaxListedDatabases
+  bool beacon_due_ = false;
+  Time last_beacon_{};
+  Time retry_at_ = Time::max();  // for databases in pending_ that failed
+
+  Mutex mu_;
+  Dirty dirty_ GUARDED_BY(mu_);
+  // While nobody listens, commits are not even noted: the tips are read afresh for the first one.
+  bool listening_ GUARDED_BY(mu_) = false;
+  bool stopping_ GUARDED_BY(mu_) = false;
+  std::thread thread_;
+};
+
+}  // namespace litefs::replication

@@ -1,0 +1,70 @@
+// SnapshotWorker: makes snapshots on a thread of its own, one at a time, and keeps the latest few,
+// so that several replicas share one and an interrupted transfer can be resumed.
+// Requests and results are for the server's thread.
+
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/mutex.h"
+#include "daemon/replication/chain.h"
+#include "daemon/replication/wakeup.h"
+
+namespace litefs::replication {
+
+// A file that several transfers read at the same time, by offset.
+using SharedFile = std::shared_ptr<const ChainFile>;
+
+class SnapshotWorker {
+ public:
+  // Signals wakeup when a result is there.  Both must outlive the worker.
+  SnapshotWorker(ChainSource* source, Wakeup* wakeup);
+  ~SnapshotWorker();
+  SnapshotWorker(const SnapshotWorker&) = delete;
+  SnapshotWorker& operator=(const SnapshotWorker&) = delete;
+
+  // Asks for a snapshot; does nothing if one of this database is already on its way.
+  void Request(const std::string& database) EXCLUDES(mu_);
+
+  struct Result {
+    std::string database;
+    absl::StatusOr<SharedFile> file;
+  };
+  // The snapshots that are finished since the last call.
+  std::vector<Result> TakeResults() EXCLUDES(mu_);
+
+  // A snapshot kept from before, or nullptr.
+  SharedFile Kept(const std::string& database);
+  // Lets go of snapshots that nobody asked for in a while.  Returns when to call again
+  // (Clock::Boot), or max() if none is kept.
+  std::chrono::nanoseconds Expire(std::chrono::nanoseconds now);
+
+ private:
+  struct Keep {
+    std::string database;
+    SharedFile file;
+    std::chrono::nanoseconds used;
+  };
+
+  void Run() EXCLUDES(mu_);
+
+  ChainSource* const source_;
+  Wakeup* const wakeup_;
+  std::vector<Keep> kept_;  // the server's thread only
+
+  Mutex mu_;
+  CondVar changed_;
+  std::deque<std::string> queue_ GUARDED_BY(mu_);  // front: being made
+  std::vector<Result> results_ GUARDED_BY(mu_);
+  bool stopping_ GUARDED_BY(mu_) = false;
+  std::thread thread_;
+};
+
+}  // namespace litefs::replication

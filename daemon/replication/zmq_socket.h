@@ -1,0 +1,87 @@
+// ZeroMQ sockets with every option set on purpose, in one place (zmq_socket.cc).  The exceptions of
+// cppzmq end here as absl::Status; running out of memory is the one that is left to terminate.
+// A socket belongs to one thread at a time.
+
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+#include <zmq.hpp>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace litefs::replication {
+
+using Frame = zmq::message_t;
+
+// The frames of one message; more than this many are never part of one.
+inline constexpr size_t kMaxFrames = 4;
+
+inline std::string_view Text(const Frame& frame) {
+  return {static_cast<const char*>(frame.data()), frame.size()};
+}
+inline std::span<const std::byte> Bytes(const Frame& frame) {
+  return {static_cast<const std::byte*>(frame.data()), frame.size()};
+}
+inline Frame MakeFrame(std::string_view data) { return Frame(data.data(), data.size()); }
+
+// A context: its I/O thread serves all sockets opened on it, which must be gone before it is.
+absl::StatusOr<std::unique_ptr<zmq::context_t>> NewContext();
+
+class ZmqSocket {
+ public:
+  enum class Kind {
+    kPublish,    // XPUB, primary: drops for a peer whose queue is full, and tells of subscriptions
+    kSubscribe,  // SUB, replica
+    kServe,      // ROUTER, primary
+    kPull,       // DEALER, replica
+  };
+
+  ZmqSocket() = default;
+  static absl::StatusOr<ZmqSocket> Open(zmq::context_t& context, Kind kind);
+
+  absl::Status Bind(const std::string& endpoint);
+  absl::Status Connect(const std::string& endpoint);
+  absl::Status Subscribe(std::string_view topic);
+  // The endpoint bound, with the port that was chosen for "*".
+  std::string BoundEndpoint() const;
+
+  // Sends the frames as one message, without waiting; they are consumed if it succeeds.
+  // kUnavailable: the peer's queue is full, or nobody is connected.  kNotFound: no such peer.
+  absl::Status Send(std::span<Frame> frames);
+
+  // Whether Send would find room.
+  bool HasRoom() const;
+
+  // Takes one message if there is one; kUnavailable if not.  kInvalidArgument: it had more than
+  // kMaxFrames frames and was discarded.
+  absl::Status Receive(std::vector<Frame>* frames);
+
+  // Opens a stream of events about this socket's connections, to be polled and read with
+  // ReadEvent.  Close it after this socket.
+  absl::StatusOr<ZmqSocket> Monitor(zmq::context_t& context);
+  enum class Event { kConnected, kDisconnected, kOther };
+  // For a monitor: the next event, or nullopt if none waits.
+  std::optional<Event> ReadEvent();
+
+  void Close() { socket_.close(); }
+  void* handle() { return socket_.handle(); }
+
+ private:
+  explicit ZmqSocket(zmq::socket_t socket) : socket_(std::move(socket)) {}
+  absl::StatusOr<bool> Next(Frame* frame);
+
+  zmq::socket_t socket_;
+};
+
+// Waits until an item is ready or the timeout has passed (negative: for ever).  Returns the number
+// of items that are ready, 0 also after a signal.
+absl::StatusOr<int> Poll(std::span<zmq::pollitem_t> items, std::chrono::milliseconds timeout);
+
+}  // namespace litefs::replication

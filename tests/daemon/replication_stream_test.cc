@@ -1,0 +1,308 @@
+// A primary and its replicas in one process, over real sockets.
+
+#include <gtest/gtest.h>
+
+#include <fmt/format.h>
+
+#include "daemon/replication/replication_client.h"
+#include "daemon/replication/replication_server.h"
+#include "tests/support/fake_chain.h"
+
+namespace litefs::replication {
+namespace {
+
+// A server for source; restart it with the endpoints that it had.
+struct Primary {
+  explicit Primary(FakeSource* chain, bool publish = true) : source(chain) {
+    options.pub_endpoint = options.pull_endpoint = "tcp://127.0.0.1:*";
+    options.cluster_id = "cluster-1";
+    options.node_id = "primary";
+    options.epoch = 1;
+    options.publish = publish;
+    Start();
+  }
+  void Start() {
+    server = std::make_unique<ReplicationServer>(options, source);
+    const absl::Status status = server->Start();
+    ASSERT_TRUE(status.ok()) << status;
+    options.pub_endpoint = server->pub_endpoint();
+    options.pull_endpoint = server->pull_endpoint();
+  }
+  ltx::Position Commit(const std::string& database, size_t bytes = 100) {
+    const ltx::Position position = source->Commit(database, bytes);
+    server->Committed(database, position.txid, position.txid);
+    return position;
+  }
+
+  FakeSource* source;
+  ReplicationServer::Options options;
+  std::unique_ptr<ReplicationServer> server;
+};
+
+struct Replica {
+  explicit Replica(const Primary& primary, bool subscribe = true) {
+    options.pub_endpoint = primary.options.pub_endpoint;
+    options.pull_endpoint = primary.options.pull_endpoint;
+    options.cluster_id = "cluster-1";
+    options.node_id = "replica";
+    options.subscribe = subscribe;
+  }
+  void Start() {
+    client = std::make_unique<ReplicationClient>(options, &sink);
+    const absl::Status status = client->Start();
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  void Stop() { client.reset(); }
+  bool WaitForPub() {
+    return Eventually([&] { return client->Status().pub_healthy; });
+  }
+
+  FakeSink sink;
+  ReplicationClient::Options options;
+  std::unique_ptr<ReplicationClient> client;
+};
+
+class ReplicationStream : public testing::TestWithParam<bool> {  // with PUB or without
+ protected:
+  FakeSource source_;
+  Primary primary_{&source_, GetParam()};
+};
+INSTANTIATE_TEST_SUITE_P(Pub, ReplicationStream, testing::Bool(), [](const auto& param) {
+  return param.param ? "On" : "Off";
+});
+
+TEST_P(ReplicationStream, CarriesCommitsAsTheyCome) {
+  Replica replica(primary_);
+  replica.Start();
+  for (int i = 0; i < 50; ++i) {
+    ASSERT_TRUE(replica.sink.WaitFor("app.db", primary_.Commit("app.db", 1000))) << i;
+  }
+  EXPECT_EQ(0, source_.snapshots_made());
+}
+
+TEST_P(ReplicationStream, GivesALateReplicaASnapshot) {
+  for (int i = 0; i < 10; ++i) primary_.Commit("app.db");
+  source_.Prune("app.db");
+  source_.set_snapshot_bytes(3 << 20);
+  Replica replica(primary_);
+  replica.Start();
+  ASSERT_TRUE(replica.sink.WaitFor(source_));
+  EXPECT_EQ(1, replica.sink.snapshots_received());
+  EXPECT_EQ(1u, replica.sink.spools());
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary_.Commit("app.db")));
+}
+
+TEST_P(ReplicationStream, GivesAReplicaThatWasAwayWhatItMissed) {
+  Replica replica(primary_);
+  replica.Start();
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary_.Commit("app.db")));
+  replica.Stop();
+  for (int i = 0; i < 20; ++i) primary_.Commit("app.db", 300'000);
+  primary_.Commit("other.db");
+  replica.Start();
+  ASSERT_TRUE(replica.sink.WaitFor(source_));
+  EXPECT_EQ(0, source_.snapshots_made());
+  EXPECT_EQ(22, replica.sink.received());
+}
+
+TEST_P(ReplicationStream, ReplacesAReplicaOnAnotherBranch) {
+  Replica replica(primary_);
+  replica.Start();
+  primary_.Commit("app.db");
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary_.Commit("app.db")));
+  const ltx::Position other = source_.Diverge("app.db");
+  primary_.server->Changed("app.db");
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", other));
+  EXPECT_EQ(1, replica.sink.snapshots_received());
+}
+
+TEST_P(ReplicationStream, CarriesFilesLargerThanAMessage) {
+  Replica replica(primary_);
+  replica.Start();
+  for (const size_t bytes : {size_t{1}, kChunkBytes - 40, kChunkBytes - 39, kMaxInlineBytes - 40,
+                             kMaxInlineBytes - 39, size_t{5} << 20}) {
+    ASSERT_TRUE(replica.sink.WaitFor("app.db", primary_.Commit("app.db", bytes))) << bytes;
+  }
+}
+
+TEST_P(ReplicationStream, DropsWhatThePrimaryDropped) {
+  Replica replica(primary_);
+  replica.Start();
+  primary_.Commit("a.db");
+  primary_.Commit("b.db");
+  ASSERT_TRUE(replica.sink.WaitFor(source_));
+  source_.Drop("a.db");
+  primary_.server->Changed("a.db");
+  ASSERT_TRUE(replica.sink.WaitFor(source_));
+  EXPECT_FALSE(replica.sink.Has("a.db"));
+  replica.Stop();
+  source_.Drop("b.db");  // while it is away
+  primary_.Commit("c.db");
+  replica.Start();
+  ASSERT_TRUE(replica.sink.WaitFor(source_));
+}
+
+TEST_P(ReplicationStream, CarriesTwoHundredDatabases) {
+  constexpr int kDatabases = 200;
+  for (int i = 0; i < kDatabases; ++i) primary_.Commit(fmt::format("db/{}.db", i));
+  Replica replica(primary_);
+  replica.Start();
+  ASSERT_TRUE(replica.sink.WaitFor(source_));
+  for (int round = 0; round < 5; ++round) {
+    for (int i = 0; i < kDatabases; ++i) primary_.Commit(fmt::format("db/{}.db", i));
+  }
+  ASSERT_TRUE(replica.sink.WaitFor(source_));
+  EXPECT_EQ(0, source_.snapshots_made());
+  EXPECT_TRUE(Eventually([&] { return replica.client->Status().lag_transactions == 0; }));
+}
+
+TEST_P(ReplicationStream, GoesOnWhenTheServerRestarts) {
+  Replica replica(primary_);
+  replica.Start();
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary_.Commit("app.db")));
+  primary_.server.reset();
+  source_.Commit("app.db");
+  primary_.options.epoch = 2;
+  primary_.Start();
+  ASSERT_TRUE(replica.sink.WaitFor(source_));
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary_.Commit("app.db")));
+  EXPECT_EQ(2u, replica.client->Status().epoch);
+}
+
+TEST_P(ReplicationStream, ShowsWhoIsThereAndHowFar) {
+  Replica replica(primary_);
+  replica.Start();
+  const ltx::Position position = primary_.Commit("app.db");
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", position));
+  const std::vector<DatabaseState> expected = {{"app.db", position}};
+  ASSERT_TRUE(Eventually([&] {
+    const std::vector<PeerStatus> peers = primary_.server->Peers();
+    return peers.size() == 1 && peers[0].acknowledged == expected;
+  }));
+  EXPECT_EQ("replica", primary_.server->Peers()[0].node_id);
+  ASSERT_TRUE(Eventually([&] { return replica.client->Status().beacon_age_ms >= 0; }));
+  const ClientStatus status = replica.client->Status();
+  EXPECT_TRUE(status.connected);
+  EXPECT_EQ("primary", status.primary_node_id);
+  EXPECT_EQ("cluster-1", status.cluster_id);
+  ASSERT_EQ(1u, status.databases.size());
+  EXPECT_EQ(position, status.databases[0].stored);
+  EXPECT_EQ(position, status.databases[0].primary);
+  EXPECT_EQ(0u, status.lag_transactions);
+}
+
+TEST_P(ReplicationStream, TriesAgainWhenTheSinkFails) {
+  Replica replica(primary_);
+  replica.Start();
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary_.Commit("app.db")));
+  for (const absl::Status& failure :
+       {absl::ResourceExhaustedError("disk full"), absl::DataLossError("a broken file"),
+        absl::FailedPreconditionError("does not follow")}) {
+    replica.sink.FailNext(2, failure);
+    ASSERT_TRUE(replica.sink.WaitFor("app.db", primary_.Commit("app.db"))) << failure;
+  }
+}
+
+TEST(ReplicationPub, CarriesNewFilesByPubOnceItIsHeard) {
+  FakeSource source;
+  Primary primary(&source);
+  Replica replica(primary);
+  replica.Start();
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary.Commit("app.db")));
+  ASSERT_TRUE(replica.WaitForPub());
+  const uint64_t before = replica.client->counters().received_by_pub;
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(replica.sink.WaitFor("app.db", primary.Commit("app.db")));
+  }
+  EXPECT_GE(replica.client->counters().received_by_pub - before, 15u);
+}
+
+TEST(ReplicationPub, IsNotNeededByAReplicaThatCannotReachIt) {
+  FakeSource source;
+  Primary primary(&source);
+  Replica replica(primary);
+  replica.options.pub_endpoint = "tcp://127.0.0.1:9";  // discard: nobody is there
+  replica.Start();
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(replica.sink.WaitFor("app.db", primary.Commit("app.db")));
+  }
+  EXPECT_FALSE(replica.client->Status().pub_healthy);
+}
+
+TEST(ReplicationSession, AdoptsThePrimarysClusterId) {
+  FakeSource source;
+  Primary primary(&source);
+  Replica replica(primary);
+  std::string adopted;
+  replica.options.cluster_id.clear();
+  replica.options.on_cluster_adopted = [&](const std::string& id) { adopted = id; };
+  replica.Start();
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary.Commit("app.db")));
+  replica.Stop();
+  EXPECT_EQ("cluster-1", adopted);
+}
+
+TEST(ReplicationSession, RefusesAnotherClusterWithAMessage) {
+  FakeSource source;
+  Primary primary(&source);
+  primary.Commit("app.db");
+  Replica replica(primary);
+  replica.options.cluster_id = "cluster-2";
+  replica.Start();
+  ASSERT_TRUE(Eventually([&] { return !replica.client->Status().last_error.empty(); }));
+  EXPECT_EQ("refused: this is cluster \"cluster-1\", not \"cluster-2\"",
+            replica.client->Status().last_error);
+  EXPECT_FALSE(replica.client->Status().connected);
+  EXPECT_FALSE(replica.sink.Has("app.db"));
+  EXPECT_TRUE(primary.server->Peers().empty());
+}
+
+TEST(ReplicationSession, DoesNotFollowAnEarlierEpoch) {
+  FakeSource source;
+  Primary primary(&source);
+  primary.options.epoch = 7;
+  primary.Start();
+  Replica replica(primary);
+  replica.options.refused_delay = std::chrono::milliseconds(20);
+  replica.Start();
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary.Commit("app.db")));
+  primary.server.reset();
+  primary.options.epoch = 6;
+  primary.Start();
+  ASSERT_TRUE(Eventually([&] {
+    return replica.client->Status().last_error ==
+           "refused: this primary's epoch is 6, a later one is 7";
+  }));
+  primary.server.reset();
+  primary.options.epoch = 8;
+  primary.Start();
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary.Commit("app.db")));
+}
+
+TEST(ReplicationSession, WaitsForAPrimaryThatIsNotThereYet) {
+  FakeSource source;
+  Primary primary(&source);
+  const ltx::Position position = primary.Commit("app.db");
+  primary.server.reset();
+  Replica replica(primary);
+  replica.Start();
+  primary.Start();
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", position));
+}
+
+TEST(ReplicationSession, ReportsABadEndpointAtStart) {
+  FakeSource source;
+  FakeSink sink;
+  ReplicationServer server({.pub_endpoint = "tcp://127.0.0.1:*",
+                            .pull_endpoint = "nonsense",
+                            .cluster_id = "c",
+                            .node_id = "n"},
+                           &source);
+  EXPECT_TRUE(absl::IsInvalidArgument(server.Start()));
+  ReplicationClient client(
+      {.pub_endpoint = "", .pull_endpoint = "nonsense", .cluster_id = "c", .node_id = "n"}, &sink);
+  EXPECT_TRUE(absl::IsInvalidArgument(client.Start()));
+}
+
+}  // namespace
+}  // namespace litefs::replication
