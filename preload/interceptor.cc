@@ -264,7 +264,7 @@ Call Interceptor::BeginWriteV(int fd, const iovec* parts, int n, int64_t at) {
   uint64_t length = 0;
   for (int i = 0; i < n; ++i) {
     const size_t piece = std::min(parts[i].iov_len, kHeadBytes - gathered);
-    std::memcpy(head + gathered, parts[i].iov_base, piece);
+    if (piece > 0) std::memcpy(head + gathered, parts[i].iov_base, piece);
     gathered += piece;
     length += parts[i].iov_len;
   }
