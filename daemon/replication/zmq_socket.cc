@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -9,6 +10,7 @@
 #include <utility>
 
 #include "common/check.h"
+#include "common/endian.h"
 #include "daemon/replication/message.h"
 
 namespace litefs::replication {
@@ -34,6 +36,7 @@ constexpr milliseconds kReconnectFirst{50};
 constexpr milliseconds kReconnectMost{2000};
 
 constexpr size_t kMaxSubscriptionBytes = 256;
+constexpr size_t kMaxTrailerBytes = 64;  // lengths of the parts, topic
 
 int Count(milliseconds duration) { return static_cast<int>(duration.count()); }
 
@@ -67,16 +70,19 @@ void SetOptions(zmq::socket_t& socket, ZmqSocket::Kind kind) {
       socket.set(opt::xpub_verboser, 1);    // tell every subscription and its end
       break;
     case ZmqSocket::Kind::kSubscribe:
-      SetQueues(socket, kRequestQueueMessages, kPublishQueueMessages, kMaxInlineBytes);
+      SetQueues(socket, kRequestQueueMessages, kPublishQueueMessages,
+                kMaxInlineBytes + kMaxHeaderBytes + kMaxTrailerBytes);
       socket.set(opt::conflate, false);
       break;
     case ZmqSocket::Kind::kServe:
-      SetQueues(socket, kServeQueueMessages, kRequestQueueMessages, kMaxRequestBytes);
+      SetQueues(socket, kServeQueueMessages, kRequestQueueMessages,
+                kMaxRequestBytes + kMaxTrailerBytes);
       socket.set(opt::router_mandatory, true);  // an unroutable message is an error, not a loss
       socket.set(opt::router_handover, false);  // nobody takes over another's identity
       break;
     case ZmqSocket::Kind::kPull:
-      SetQueues(socket, kRequestQueueMessages, kServeQueueMessages, kChunkBytes);
+      SetQueues(socket, kRequestQueueMessages, kServeQueueMessages,
+                kChunkBytes + kMaxHeaderBytes + kMaxTrailerBytes);
       socket.set(opt::conflate, false);
       break;
   }
@@ -130,7 +136,7 @@ absl::StatusOr<ZmqSocket> ZmqSocket::Open(zmq::context_t& context, Kind kind) {
   try {
     zmq::socket_t socket(context, TypeOf(kind));
     SetOptions(socket, kind);
-    return ZmqSocket(std::move(socket));
+    return ZmqSocket(std::move(socket), kind);
   } catch (const zmq::error_t& error) {
     return ZmqStatus("open a socket", error);
   }
@@ -171,15 +177,75 @@ std::string ZmqSocket::BoundEndpoint() const {
   }
 }
 
+// ---- Parts: one frame on the wire, split here
+//
+//   part 1 .. part n | be32 length of each | u8 n
+//
+// A subscription's topic is a prefix of the frame, so lengths stand at the end.  Not ZeroMQ's own
+// multi-part messages: when a connection ends at the wrong moment, libzmq 4.3.4 finds the rest of
+// one gone and aborts the process ("!_more", fq.cpp; libzmq issue 3663).
+
+namespace {
+
+// A joined message keeps its parts until it has left: their destructors count queued bytes.
+struct Joined {
+  std::unique_ptr<std::byte[]> data;
+  std::vector<Frame> parts;
+};
+
+Frame Join(std::span<Frame> parts) {
+  auto joined = std::make_unique<Joined>();
+  size_t size = 1 + parts.size() * sizeof(uint32_t);
+  for (const Frame& part : parts) size += part.size();
+  joined->data = std::make_unique_for_overwrite<std::byte[]>(size);
+  std::byte* at = joined->data.get();
+  for (const Frame& part : parts) {
+    if (part.size() != 0) std::memcpy(at, part.data(), part.size());
+    at += part.size();
+  }
+  for (Frame& part : parts) {
+    StoreBig32(at, static_cast<uint32_t>(part.size()));
+    at += sizeof(uint32_t);
+    joined->parts.push_back(std::move(part));
+  }
+  *at = static_cast<std::byte>(parts.size());
+  Joined* const hint = joined.release();
+  return Frame(
+      hint->data.get(), size, [](void*, void* owner) { delete static_cast<Joined*>(owner); }, hint);
+}
+
+// Appends the parts of a frame; false if it is not what Join makes.
+bool Split(const Frame& frame, std::vector<Frame>* parts) {
+  const auto* const data = static_cast<const std::byte*>(frame.data());
+  if (frame.size() == 0) return false;
+  const auto count = static_cast<size_t>(data[frame.size() - 1]);
+  const size_t trailer = 1 + count * sizeof(uint32_t);
+  if (count == 0 || count > kMaxFrames || trailer > frame.size()) return false;
+  const std::byte* const lengths = data + frame.size() - trailer;
+  size_t at = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const size_t length = LoadBig32(lengths + i * sizeof(uint32_t));
+    if (length > frame.size() - trailer - at) return false;
+    parts->emplace_back(data + at, length);
+    at += length;
+  }
+  return at == frame.size() - trailer;
+}
+
+}  // namespace
+
 absl::Status ZmqSocket::Send(std::span<Frame> frames) {
   try {
-    for (size_t i = 0; i < frames.size(); ++i) {
-      const auto more = i + 1 < frames.size() ? zmq::send_flags::sndmore : zmq::send_flags::none;
-      const auto sent = socket_.send(frames[i], zmq::send_flags::dontwait | more);
-      // Only the first frame can be refused: the rest goes where that one went.
+    if (kind_ == Kind::kServe) {  // the peer's routing id stays a frame of its own
+      const auto sent =
+          socket_.send(frames[0], zmq::send_flags::dontwait | zmq::send_flags::sndmore);
       if (!sent) return absl::UnavailableError("");
+      frames = frames.subspan(1);
     }
-    return absl::OkStatus();
+    Frame joined = Join(frames);
+    // After a routing id the rest cannot be refused: it goes where that one went.
+    const auto sent = socket_.send(joined, zmq::send_flags::dontwait);
+    return sent ? absl::OkStatus() : absl::UnavailableError("");
   } catch (const zmq::error_t& error) {
     return ZmqStatus("send", error);
   }
@@ -205,18 +271,27 @@ absl::StatusOr<bool> ZmqSocket::Next(Frame* frame) {
 
 absl::Status ZmqSocket::Receive(std::vector<Frame>* frames) {
   frames->clear();
+  const size_t expected = kind_ == Kind::kServe ? 2 : 1;
   Frame frame;
+  Frame last;
   size_t count = 0;
-  do {
+  bool more = true;
+  for (; more; ++count) {
     const absl::StatusOr<bool> got = Next(&frame);
     if (!got.ok()) return got.status();
     if (!*got) return absl::UnavailableError("");
-    const bool more = frame.more();
-    if (++count <= kMaxFrames) frames->push_back(std::move(frame));
-    if (!more) break;
-  } while (true);
-  if (count <= kMaxFrames) return absl::OkStatus();
-  frames->resize(1);
+    more = frame.more();
+    if (count + 1 < expected) {
+      frames->push_back(std::move(frame));
+    } else {
+      last = std::move(frame);
+    }
+  }
+  if (count == expected && (kind_ == Kind::kPublish || Split(last, frames))) {
+    if (kind_ == Kind::kPublish) frames->push_back(std::move(last));  // a subscription
+    return absl::OkStatus();
+  }
+  frames->resize(std::min(frames->size(), expected - 1));
   return absl::InvalidArgumentError(fmt::format("malformed message: {} frames", count));
 }
 
@@ -231,7 +306,7 @@ absl::StatusOr<ZmqSocket> ZmqSocket::Monitor(zmq::context_t& context) {
     zmq::socket_t monitor(context, zmq::socket_type::pair);
     monitor.set(opt::linger, 0);
     monitor.connect(endpoint);
-    return ZmqSocket(std::move(monitor));
+    return ZmqSocket(std::move(monitor), Kind::kPull);
   } catch (const zmq::error_t& error) {
     return ZmqStatus("monitor a socket", error);
   }

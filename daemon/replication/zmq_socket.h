@@ -52,7 +52,7 @@ class ZmqSocket {
   // The endpoint bound, with the port that was chosen for "*".
   std::string BoundEndpoint() const;
 
-  // Sends the frames as one message, without waiting; they are consumed if it succeeds.
+  // Sends the parts as one message, without waiting; they are consumed, also if it fails.
   // kUnavailable: the peer's queue is full, or nobody is connected.  kNotFound: no such peer.
   absl::Status Send(std::span<Frame> frames);
 
@@ -74,10 +74,11 @@ class ZmqSocket {
   void* handle() { return socket_.handle(); }
 
  private:
-  explicit ZmqSocket(zmq::socket_t socket) : socket_(std::move(socket)) {}
+  ZmqSocket(zmq::socket_t socket, Kind kind) : socket_(std::move(socket)), kind_(kind) {}
   absl::StatusOr<bool> Next(Frame* frame);
 
   zmq::socket_t socket_;
+  Kind kind_ = Kind::kPull;
 };
 
 // Waits until an item is ready or the timeout has passed (negative: for ever).  Returns the number
