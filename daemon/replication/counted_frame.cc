@@ -34,9 +34,10 @@ absl::StatusOr<Frame> ReadCountedFrame(const ChainFile& file, uint64_t offset, s
   RETURN_IF_ERROR(ReadExactAt(file.fd.get(), std::span(payload->data.get(), size_bytes), offset,
                               "an LTX file"));
   queued->fetch_add(size_bytes, std::memory_order_acq_rel);
-  payloads_in_flight.fetch_add(1, std::memory_order_acq_rel);
+  std::byte* const data = payload->data.get();
   Payload* const hint = payload.release();
-  return Frame(hint->data.get(), size_bytes, Release, hint);
+  payloads_in_flight.fetch_add(1, std::memory_order_acq_rel);
+  return Frame(data, size_bytes, Release, hint);
 }
 
 }  // namespace litefs::replication
