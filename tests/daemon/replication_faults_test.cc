@@ -160,7 +160,7 @@ TEST(ReplicationSlow, APeerThatGrantsWithoutReadingCostsABoundedAmount) {
   primary.Commit("app.db");
   primary.Commit("app.db");
   source.Prune("app.db");
-  source.set_snapshot_bytes(200 << 20);
+  source.set_snapshot_bytes(64 << 20);
   Stranger stranger(primary);
   stranger.Send(Hello{"stranger", uint64_t{1} << 60, true});
   ASSERT_TRUE(stranger.Receive().ok());
@@ -173,7 +173,7 @@ TEST(ReplicationSlow, APeerThatGrantsWithoutReadingCostsABoundedAmount) {
   ASSERT_TRUE(replica.sink.WaitFor(source));
   EXPECT_EQ(1, source.snapshots_made());
   // The kernel's socket buffers take some; of ours there are at most kMaxWindowBytes.
-  EXPECT_LT(primary.server->counters().chunks, (200u << 20) / kChunkBytes + 130);
+  EXPECT_LT(primary.server->counters().chunks, (64u << 20) / kChunkBytes + 130);
 }
 
 // ---- Peers that send garbage

@@ -63,7 +63,7 @@ TEST(ReplicationMessage, SurvivesARoundTrip) {
 
 // The bytes are the contract with other versions of this program.
 TEST(ReplicationMessage, HasTheDocumentedBytes) {
-  EXPECT_EQ(std::string("\x98\x01\x08\xa1"
+  EXPECT_EQ(std::string("\x99\x01\x08\xa1"
                         "c\x02\x03\x01\xa4"
                         "a.db\x05",
                         14),
@@ -73,7 +73,7 @@ TEST(ReplicationMessage, HasTheDocumentedBytes) {
                         7),
             Encode({"c", 2, 3}, Ping{}));
   EXPECT_EQ(kTopicBytes, Topic("").size());
-  EXPECT_EQ("lfs1d6ff6f7b8baf0e32", Topic("cluster-1"));
+  EXPECT_EQ("lfs14c52bbef0bae3e6d", Topic("cluster-1"));
 }
 
 TEST(ReplicationMessage, HoldsTheLongestListThatIsAllowed) {
