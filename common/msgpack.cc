@@ -103,7 +103,8 @@ MessageWriter::MessageWriter(std::span<char> out, uint32_t field_count)
 int MessageWriter::Append(void* self, const char* data, size_t n) {
   auto* writer = static_cast<MessageWriter*>(self);
   if (n > writer->out_.size() - writer->size_) return -1;
-  std::memcpy(writer->out_.data() + writer->size_, data, n);
+  if (n > 0)
+    std::memcpy(writer->out_.data() + writer->size_, data, n);  // an empty text may be null
   writer->size_ += n;
   return 0;
 }

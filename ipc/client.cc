@@ -139,7 +139,7 @@ int SendMessage(int fd, std::span<const char> message, int64_t deadline) {
 }
 
 int ReceiveMessage(int fd, std::span<char> buffer, int64_t deadline, int* passed_fd) {
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
   for (;;) {
     iovec part{buffer.data(), buffer.size()};
     msghdr header{};

@@ -14,6 +14,7 @@ namespace {
 constexpr uint64_t kRequestId = 1;  // one request a connection
 
 absl::Status ErrorStatus(const std::string& socket_path, int error) {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): glibc keeps the text per thread
   const std::string text = socket_path + ": " + std::strerror(error);
   if (error == ETIMEDOUT) return absl::DeadlineExceededError(text);
   if (error == EMSGSIZE) return absl::InternalError(text);

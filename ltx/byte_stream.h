@@ -26,6 +26,8 @@ class ByteSource {
   // Reads exactly out.size() bytes at offset; kOutOfRange if the source ends before.
   virtual absl::Status ReadAt(std::span<std::byte> out, uint64_t offset) = 0;
   virtual uint64_t size() const = 0;
+  // All of the source if it is in memory, which saves readers a copy; else nothing.
+  virtual std::span<const std::byte> View() const { return {}; }
 };
 
 // Appends to a string that the caller owns.
@@ -45,6 +47,7 @@ class SpanSource final : public ByteSource {
   explicit SpanSource(std::string_view data) : data_(std::as_bytes(std::span(data))) {}
   absl::Status ReadAt(std::span<std::byte> out, uint64_t offset) override;
   uint64_t size() const override { return data_.size(); }
+  std::span<const std::byte> View() const override { return data_; }
 
  private:
   const std::span<const std::byte> data_;

@@ -13,9 +13,14 @@ absl::Status Defect(const char* code, const std::string& what, uint64_t offset) 
   return absl::DataLossError(fmt::format("{}: {} at offset {}", code, what, offset));
 }
 
+SourceReader::SourceReader(ByteSource* source, uint64_t offset) : source_(source), offset_(offset) {
+  CHECK(offset <= source->size());
+  if (const auto all = source->View(); !all.empty()) ready_ = all.subspan(offset);
+}
+
 absl::StatusOr<std::span<const std::byte>> SourceReader::PeekSome() {
-  if (begin_ == window_.size() && remaining() != 0) RETURN_IF_ERROR(Fill(1));
-  return std::span<const std::byte>(window_).subspan(begin_);
+  if (ready_.empty() && remaining() != 0) RETURN_IF_ERROR(Fill(1));
+  return ready_;
 }
 
 absl::Status SourceReader::Fill(size_t n) {
@@ -24,12 +29,13 @@ absl::Status SourceReader::Fill(size_t n) {
     return Defect("truncated", fmt::format("{} bytes where {} are needed", remaining(), n),
                   offset_);
   }
-  const size_t kept = window_.size() - begin_;
-  std::copy(window_.begin() + static_cast<ptrdiff_t>(begin_), window_.end(), window_.begin());
-  begin_ = 0;
+  const size_t kept = ready_.size();
+  std::copy(ready_.begin(), ready_.end(), window_.begin());
+  ready_ = {};
   window_.resize(std::min<uint64_t>(kWindowBytes, remaining()));
-  const absl::Status status = source_->ReadAt(std::span(window_).subspan(kept), offset_ + kept);
-  if (!status.ok()) window_.resize(kept);
+  const std::span<std::byte> window = window_;
+  const absl::Status status = source_->ReadAt(window.subspan(kept), offset_ + kept);
+  ready_ = window.first(status.ok() ? window.size() : kept);
   return status;
 }
 

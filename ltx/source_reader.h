@@ -1,5 +1,5 @@
-// SourceReader: reads a ByteSource forwards through a window of bounded size.  Not thread-safe.
-// Also how decoders word their errors.
+// SourceReader: reads a ByteSource forwards, in place if it is in memory, otherwise through a
+// window of bounded size.  Not thread-safe. Also how decoders word their errors.
 
 #pragma once
 
@@ -20,8 +20,10 @@ class SourceReader {
  public:
   static constexpr size_t kWindowBytes = 128 << 10;
 
-  // source must outlive the reader.
-  SourceReader(ByteSource* source, uint64_t offset) : source_(source), offset_(offset) {}
+  // source must outlive the reader.  REQUIRES: offset <= source->size()
+  SourceReader(ByteSource* source, uint64_t offset);
+  SourceReader(const SourceReader&) = delete;
+  SourceReader& operator=(const SourceReader&) = delete;
 
   uint64_t offset() const { return offset_; }
   uint64_t remaining() const { return source_->size() - offset_; }
@@ -29,16 +31,16 @@ class SourceReader {
   // The next n bytes, until the next call; "truncated" if the source ends before.
   // REQUIRES: n <= kWindowBytes
   absl::StatusOr<std::span<const std::byte>> Peek(size_t n) {
-    if (window_.size() - begin_ < n) {
+    if (ready_.size() < n) {
       if (absl::Status status = Fill(n); !status.ok()) return status;
     }
-    return std::span<const std::byte>(window_).subspan(begin_, n);
+    return ready_.first(n);
   }
   // The next bytes, as many as are cheap; none only at the end of the source.
   absl::StatusOr<std::span<const std::byte>> PeekSome();
   // REQUIRES: the last Peek or PeekSome returned at least n bytes.
   void Skip(size_t n) {
-    begin_ += n;
+    ready_ = ready_.subspan(n);
     offset_ += n;
   }
 
@@ -46,9 +48,9 @@ class SourceReader {
   absl::Status Fill(size_t n);
 
   ByteSource* const source_;
-  uint64_t offset_;                // in the source, of the next byte
-  std::vector<std::byte> window_;  // what has been read and not been skipped, from begin_
-  size_t begin_ = 0;
+  uint64_t offset_;                   // in the source, of the next byte
+  std::vector<std::byte> window_;     // empty if the source is in memory
+  std::span<const std::byte> ready_;  // what has been read and not been skipped
 };
 
 }  // namespace litefs::ltx

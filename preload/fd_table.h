@@ -40,12 +40,12 @@ class FdTable {
 
   FdEntry Get(int fd) const {
     if (static_cast<uint32_t>(fd) >= kCapacity) return FdEntry();
-    return FdEntry(entries_[fd].load(std::memory_order_relaxed));
+    return FdEntry(__atomic_load_n(&entries_[fd], __ATOMIC_RELAXED));
   }
   // Returns the entry before.  REQUIRES: 0 <= fd < kCapacity
   FdEntry Exchange(int fd, FdEntry entry) {
     if (entry.file()) RaiseEnd(fd + 1);
-    return FdEntry(entries_[fd].exchange(entry.value(), std::memory_order_acq_rel));
+    return FdEntry(__atomic_exchange_n(&entries_[fd], entry.value(), __ATOMIC_ACQ_REL));
   }
   // No file is entered at or past this descriptor.
   int end() const { return end_.load(std::memory_order_acquire); }
@@ -57,7 +57,8 @@ class FdTable {
     }
   }
 
-  std::atomic<uint16_t> entries_[kCapacity]{};
+  // Not std::atomic: clang gives up on a constant initialiser of a million constructors.
+  uint16_t entries_[kCapacity]{};
   std::atomic<int> end_{0};
 };
 

@@ -48,7 +48,7 @@ Database* FindByCompanionPath(int dir, const char* path, FileKind* kind) {
   if (main_size >= sizeof(main_path)) return nullptr;
   std::memcpy(main_path, path, main_size);
   main_path[main_size] = '\0';
-  struct stat info;
+  struct stat info {};
   if (RawSyscall(SYS_newfstatat, dir, main_path, &info, 0) < 0) return nullptr;
   return databases.Find(info.st_dev, info.st_ino);
 }
@@ -83,12 +83,10 @@ LockRequest RequestOf(const struct flock& lock) {
 namespace {
 
 // Enters a file that may be a database; its index, or -1.
-int EnterDatabase(int fd, const struct stat& info, std::string_view directory,
+int EnterDatabase(Content content, const struct stat& info, std::string_view directory,
                   std::string_view name) {
   if (const int known = databases.Acquire(info.st_dev, info.st_ino); known >= 0) return known;
-  if (!IsManaged(directory)) return -1;
-  const Content content = ReadContent(fd, static_cast<uint64_t>(info.st_size));
-  if (content == Content::kOther) return -1;
+  if (content == Content::kOther || !IsManaged(directory)) return -1;
   bool entered = false;
   const int index = databases.AcquireOrEnter(info.st_dev, info.st_ino, directory, name, &entered);
   if (index < 0) {
@@ -103,7 +101,7 @@ int EnterDatabase(int fd, const struct stat& info, std::string_view directory,
 int EnterCompanion(std::string_view path, size_t suffix_bytes, char* text) {
   if (databases.unused()) return -1;
   text[path.size() - suffix_bytes] = '\0';  // the database's path
-  struct stat info;
+  struct stat info {};
   if (RawSyscall(SYS_newfstatat, AT_FDCWD, text, &info, 0) < 0) return -1;
   return databases.Acquire(info.st_dev, info.st_ino);
 }
@@ -118,18 +116,21 @@ void Interceptor::Track(int fd, int flags) {
     if (!InOwnProcess()) return;
     Forget(fd);
   }
-  struct stat info;
+  struct stat info {};
   if ((flags & O_ACCMODE) == O_RDONLY || !Stat(fd, &info) || !S_ISREG(info.st_mode) ||
       info.st_nlink == 0) {
     return;
   }
+  // Most files end here, before the dearer question of where the file lies.
+  const Content content = ReadContent(fd, static_cast<uint64_t>(info.st_size));
+  if (content == Content::kOther && databases.unused()) return;
   char text[kMaxPath];
   const std::string_view path = DescriptorPath(fd, text);
   const SplitPath split = Split(path);
   const NameMatch match = MatchName(split.name);
   if (!match.matches || split.directory.empty()) return;
   const int index = match.kind == FileKind::kDatabase
-                        ? EnterDatabase(fd, info, split.directory, split.name)
+                        ? EnterDatabase(content, info, split.directory, split.name)
                         : EnterCompanion(path, split.name.size() - match.database.size(), text);
   if (index < 0) return;
   if (!InOwnProcess()) {
@@ -213,7 +214,7 @@ void Call::Finished(int64_t result, int error) {
     const auto length = static_cast<uint64_t>(result);
     channel.Note({positional_ ? range_.offset : Position(fd_) - length, length});
   } else if (plan_.after == After::kNoteSize) {
-    struct stat info;
+    struct stat info {};
     if (Stat(fd_, &info)) channel.NoteSize(static_cast<uint64_t>(info.st_size));
   } else if (plan_.after == After::kBell) {
     channel.Bell();
@@ -258,12 +259,12 @@ Call Interceptor::BeginWriteV(int fd, const iovec* parts, int n, int64_t at) {
   Reentry reentry;
   const FdEntry entry = fd_table.Get(fd);
   if (reentry.nested() || !entry.file()) return {};
-  char head[kHeadBytes];
+  char head[kHeadBytes] = {};
   size_t gathered = 0;
   uint64_t length = 0;
   for (int i = 0; i < n; ++i) {
     const size_t piece = std::min(parts[i].iov_len, kHeadBytes - gathered);
-    std::memcpy(head + gathered, parts[i].iov_base, piece);
+    if (piece > 0) std::memcpy(head + gathered, parts[i].iov_base, piece);
     gathered += piece;
     length += parts[i].iov_len;
   }
@@ -277,7 +278,7 @@ Call Interceptor::BeginTruncate(int fd, int64_t size) {
   ErrnoGuard keep_errno;
   Reentry reentry;
   const FdEntry entry = fd_table.Get(fd);
-  struct stat info;
+  struct stat info {};
   if (reentry.nested() || !entry.file() || size < 0 || !Stat(fd, &info)) return {};
   return Begin(fd, entry,
                PlanTruncate(entry.kind(), databases[entry.database()].CurrentLocks(),
@@ -411,8 +412,19 @@ void Interceptor::Closed(unsigned first, unsigned last) {
 // ---- The process
 // ---------------------------------------------------------------------------------
 
-void Interceptor::BeforeFork() { databases.BeforeFork(); }
-void Interceptor::AfterForkInParent() { databases.AfterForkInParent(); }
+namespace {
+// False if a signal handler forks in the middle of a hook's own work, which may hold the lock.
+constinit thread_local bool locked_for_fork = false;
+}  // namespace
+
+void Interceptor::BeforeFork() {
+  Reentry reentry;
+  locked_for_fork = !reentry.nested();
+  if (locked_for_fork) databases.BeforeFork();
+}
+void Interceptor::AfterForkInParent() {
+  if (locked_for_fork) databases.AfterForkInParent();
+}
 void Interceptor::AfterForkInChild() {
   ErrnoGuard keep_errno;
   owner_pid.store(RawSyscall(SYS_getpid), std::memory_order_relaxed);

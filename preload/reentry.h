@@ -7,9 +7,9 @@ namespace litefs::preload {
 
 class Reentry {
  public:
-  Reentry() : entered_(!inside_) { inside_ = true; }
+  Reentry() : entered_(!inside) { inside = true; }
   ~Reentry() {
-    if (entered_) inside_ = false;
+    if (entered_) inside = false;
   }
   Reentry(const Reentry&) = delete;
   Reentry& operator=(const Reentry&) = delete;
@@ -18,7 +18,7 @@ class Reentry {
   bool nested() const { return !entered_; }
 
  private:
-  static inline constinit thread_local bool inside_ = false;
+  static inline constinit thread_local bool inside = false;
   const bool entered_;
 };
 

@@ -27,7 +27,7 @@ constexpr uint64_t kDescriptorsFromTop = 800;
 constexpr size_t kMessageBytes = (RangeList::kCapacity + 1) * sizeof(ipc::DirtyRange) + 512;
 
 bool Identify(int fd, uint64_t* device, uint64_t* inode) {
-  struct stat info;
+  struct stat info {};
   if (RawSyscall(SYS_fstat, fd, &info) < 0 || !S_ISSOCK(info.st_mode)) return false;
   *device = info.st_dev;
   *inode = info.st_ino;
@@ -108,9 +108,10 @@ int SessionChannel::MapStatus(int status_fd) {
   constexpr size_t kBellBytes = ipc::kStatusFileBytes - ipc::kStatusPageBytes;
   const long rest = RawSyscall(SYS_mmap, nullptr, kBellBytes, PROT_READ | PROT_WRITE, MAP_SHARED,
                                status_fd, ipc::kStatusPageBytes);
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): what mmap returned
   const auto* status = reinterpret_cast<const ipc::StatusPage*>(page);
   int error = MapFailed(rest) ? static_cast<int>(rest) : 0;
-  struct stat info;
+  struct stat info {};
   if (error == 0 &&
       (RawSyscall(SYS_fstat, status_fd, &info) < 0 ||
        static_cast<size_t>(info.st_size) < ipc::kStatusFileBytes ||
@@ -124,7 +125,7 @@ int SessionChannel::MapStatus(int status_fd) {
   }
   Unmap(session_);
   session_.status = status;
-  session_.bells = reinterpret_cast<ipc::BellPage*>(rest);
+  session_.bells = reinterpret_cast<ipc::BellPage*>(rest);  // NOLINT(performance-no-int-to-ptr)
   return 0;
 }
 

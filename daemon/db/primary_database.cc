@@ -36,8 +36,10 @@ absl::StatusOr<std::unique_ptr<PrimaryDatabase>> PrimaryDatabase::Open(DatabaseO
                                                 database->chain_.get());
   if (const absl::Status status = database->Recover(); !status.ok()) {
     // The database stays under watch: a commit or a retry will bring the chain to it.
-    *report += fmt::format("{}: {}\n", database->name(), status.ToString());
-    database->SetError(status);
+    if (!absl::IsUnavailable(status)) {
+      *report += fmt::format("{}: {}\n", database->name(), status.ToString());
+      database->SetError(status);
+    }
     database->suspects_.AddEverything();
   }
   return database;
@@ -300,6 +302,8 @@ void PrimaryDatabase::Attend() {
 absl::Status PrimaryDatabase::ResolveSuspects() {
   ASSIGN_OR_RETURN(const bool present, RefreshFile());
   if (!present) return absl::OkStatus();
+  // An app that rolls a hot journal back itself holds EXCLUSIVE and waits for us to take that in.
+  RETURN_IF_ERROR(sqlite::SharedLock::Take(file_.fd()).status());
   ASSIGN_OR_RETURN(const bool hot, sqlite::HasHotJournal(options_.path));
   if (hot) RETURN_IF_ERROR(sqlite::Settle(options_.path));
   ASSIGN_OR_RETURN(const sqlite::SharedLock lock, sqlite::SharedLock::Take(file_.fd()));

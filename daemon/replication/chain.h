@@ -1,5 +1,6 @@
 // What replication needs of a node's databases: a source of LTX files on the primary and a sink for
-// them on the replica.  The store implements both; replication knows no file names, locks or SQLite.
+// them on the replica.  The store implements both; replication knows no file names, locks or
+// SQLite.
 
 #pragma once
 

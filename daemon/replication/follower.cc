@@ -59,7 +59,8 @@ void Follower::SessionStarted() {
   positions_after_.clear();
 }
 
-// ---- What the primary has ------------------------------------------------------------------------
+// ---- What the primary has
+// ------------------------------------------------------------------------
 
 void Follower::On(const Positions& positions, Time now) {
   if (!positions_asked_ || positions.request != positions_request_) {
@@ -101,8 +102,7 @@ void Follower::DropMissing(uint64_t sequence) {
       continue;
     }
     LogInfo("replication", fmt::format("db={} dropped on the primary", name));
-    const absl::Status dropped =
-        database.stored.txid == 0 ? absl::OkStatus() : sink_->Drop(name);
+    const absl::Status dropped = database.stored.txid == 0 ? absl::OkStatus() : sink_->Drop(name);
     if (!dropped.ok()) status_->SetError(std::string(dropped.message()));
     transferring_.erase(name);
     CloseStream(database);
@@ -162,13 +162,14 @@ void Follower::WantPositions(Time now) {
   positions_not_before_ = std::max(positions_not_before_, now);
 }
 
-// ---- Files ---------------------------------------------------------------------------------------
+// ---- Files
+// ---------------------------------------------------------------------------------------
 
 void Follower::On(const Transaction& transaction, std::span<const std::byte> payload, Time now) {
   const std::string& name = transaction.database;
   const FileIdentity& file = transaction.file;
-  const bool intact = !transaction.has_payload || (payload.size() == file.size_bytes &&
-                                                   Digest(payload) == transaction.digest);
+  const bool intact = !transaction.has_payload ||
+                      (payload.size() == file.size_bytes && Digest(payload) == transaction.digest);
   if (!intact) ++status_->corrupt;
   tips_.Learn(name, {file.max_txid, file.post_apply}, transaction.sequence);
   Database& database = DatabaseOf(name);
@@ -352,7 +353,8 @@ void Follower::ShowStatus(const std::string& name) {
   status_->SetDatabase(name, stored, tip == nullptr ? stored : tip->position);
 }
 
-// ---- What to send --------------------------------------------------------------------------------
+// ---- What to send
+// --------------------------------------------------------------------------------
 
 std::optional<PositionsRequest> Follower::NextPositionsRequest(Time now) {
   if (positions_asked_ && now >= positions_not_before_) {

@@ -35,12 +35,12 @@ struct ClientStatus {
 class FollowerStatus {
  public:
   // Counters for metrics and tests.  Any thread.
-  std::atomic<uint64_t> received{0};          // files stored
-  std::atomic<uint64_t> received_by_pub{0};   // of these, by PUB
-  std::atomic<uint64_t> pulls{0};             // pulls asked for
-  std::atomic<uint64_t> discarded{0};         // messages that were old, or of no use
-  std::atomic<uint64_t> corrupt{0};           // wrong digests, broken files, malformed messages
-  std::atomic<uint64_t> sessions{0};          // sessions begun
+  std::atomic<uint64_t> received{0};         // files stored
+  std::atomic<uint64_t> received_by_pub{0};  // of these, by PUB
+  std::atomic<uint64_t> pulls{0};            // pulls asked for
+  std::atomic<uint64_t> discarded{0};        // messages that were old, or of no use
+  std::atomic<uint64_t> corrupt{0};          // wrong digests, broken files, malformed messages
+  std::atomic<uint64_t> sessions{0};         // sessions begun
 
   void SetSession(bool connected, const std::string& node_id, const std::string& cluster_id,
                   uint64_t epoch) EXCLUDES(mu_);

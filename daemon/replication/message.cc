@@ -19,54 +19,70 @@ constexpr size_t kMaxFields = kEnvelopeFields + 8 + 3 * kMaxListedDatabases;
 constexpr size_t kRefusedType = 3;
 static_assert(std::is_same_v<std::variant_alternative_t<kRefusedType - 1, Body>, Refused>);
 
-// ---- Layout --------------------------------------------------------------------------------------
-// Every body's fields are listed once, by Fields(visitor, body), for counting, writing and reading.
+// ---- Layout
+// -------------------------------------------------------------------------------------- Every
+// body's fields are listed once, by Fields(visitor, body), for counting, writing and reading.
 
 template <class V>
-void Fields(V& v, auto& b) requires requires { b.credit_bytes; } {
-  v.Text(b.node_id, kMaxNodeIdBytes), v.Uint(b.credit_bytes), v.Flag(b.push);
+void Fields(V& v, auto& b) requires requires {
+  b.credit_bytes;
 }
+{ v.Text(b.node_id, kMaxNodeIdBytes), v.Uint(b.credit_bytes), v.Flag(b.push); }
 template <class V>
-void Fields(V& v, auto& b) requires requires { b.publishes; } {
-  v.Text(b.node_id, kMaxNodeIdBytes), v.Flag(b.publishes);
+void Fields(V& v, auto& b) requires requires {
+  b.publishes;
 }
+{ v.Text(b.node_id, kMaxNodeIdBytes), v.Flag(b.publishes); }
 template <class V>
-void Fields(V& v, auto& b) requires requires { b.code; } {
-  v.Code(b.code), v.Uint(b.stream), v.Text(b.text, kMaxRefusalTextBytes);
+void Fields(V& v, auto& b) requires requires {
+  b.code;
 }
+{ v.Code(b.code), v.Uint(b.stream), v.Text(b.text, kMaxRefusalTextBytes); }
 template <class V>
-void Fields(V& v, auto& b) requires requires { b.after; } {
-  v.Uint(b.request), v.Text(b.after, kMaxDatabaseNameBytes);
+void Fields(V& v, auto& b) requires requires {
+  b.after;
 }
+{ v.Uint(b.request), v.Text(b.after, kMaxDatabaseNameBytes); }
 template <class V>
-void Fields(V& v, auto& b) requires requires { b.last; } {
-  v.Uint(b.request), v.Uint(b.sequence), v.Flag(b.last), v.List(b.databases);
+void Fields(V& v, auto& b) requires requires {
+  b.last;
 }
+{ v.Uint(b.request), v.Uint(b.sequence), v.Flag(b.last), v.List(b.databases); }
 template <class V>
 void FileFields(V& v, auto& f) {
   v.Uint(f.min_txid), v.Uint(f.max_txid), v.Uint(f.pre_apply), v.Uint(f.post_apply);
   v.Uint(f.size_bytes);
 }
 template <class V>
-void Fields(V& v, auto& b) requires requires { b.partial; } {
+void Fields(V& v, auto& b) requires requires {
+  b.partial;
+}
+{
   v.Uint(b.stream), v.Name(b.database), v.Position(b.from), FileFields(v, b.partial);
   v.Uint(b.partial_offset);
 }
 template <class V>
-void Fields(V& v, auto& b) requires requires { b.snapshot; } {
+void Fields(V& v, auto& b) requires requires {
+  b.snapshot;
+}
+{
   v.Uint(b.stream), v.Name(b.database), v.Flag(b.snapshot), FileFields(v, b.file);
   v.Uint(b.offset), v.Uint(b.digest);
 }
 template <class V>
-void Fields(V& v, auto& b) requires requires { b.stream; b.position; } {
-  v.Uint(b.stream), v.Name(b.database), v.Position(b.position);
+void Fields(V& v, auto& b) requires requires {
+  b.stream;
+  b.position;
 }
+{ v.Uint(b.stream), v.Name(b.database), v.Position(b.position); }
 template <class V>
-void Fields(V& v, auto& b) requires requires { b.granted_bytes; } {
-  v.Uint(b.granted_bytes);
+void Fields(V& v, auto& b) requires requires {
+  b.granted_bytes;
 }
+{ v.Uint(b.granted_bytes); }
 template <class V>
-void Fields(V& v, auto& b) requires (requires { b.position; } && !requires { b.stream; }) {
+void Fields(V& v, auto& b) requires(
+    requires { b.position; } && !requires { b.stream; }) {
   v.Name(b.database), v.Position(b.position);
 }
 template <class V>
@@ -74,18 +90,23 @@ void Fields(V&, Ping&) {}
 template <class V>
 void Fields(V&, const Ping&) {}
 template <class V>
-void Fields(V& v, auto& b) requires (requires { b.push; } && !requires { b.credit_bytes; }) {
+void Fields(V& v, auto& b) requires(
+    requires { b.push; } && !requires { b.credit_bytes; }) {
   v.Flag(b.push);
 }
 template <class V>
-void Fields(V& v, auto& b) requires requires { b.has_payload; } {
+void Fields(V& v, auto& b) requires requires {
+  b.has_payload;
+}
+{
   v.Uint(b.sequence), v.Name(b.database), FileFields(v, b.file), v.Flag(b.has_payload);
   v.Uint(b.digest);
 }
 template <class V>
-void Fields(V& v, auto& b) requires requires { b.changed; } {
-  v.Uint(b.sequence), v.Uint(b.database_count), v.Uint(b.state_digest), v.List(b.changed);
+void Fields(V& v, auto& b) requires requires {
+  b.changed;
 }
+{ v.Uint(b.sequence), v.Uint(b.database_count), v.Uint(b.state_digest), v.List(b.changed); }
 
 // A relative path that stays where it is put.
 bool IsDatabaseName(std::string_view name) {
@@ -159,7 +180,8 @@ struct FieldReader {
   }
 };
 
-// ---- Rules beyond the layout -----------------------------------------------------------------------
+// ---- Rules beyond the layout
+// -----------------------------------------------------------------------
 
 const char* DefectOf(const FileIdentity& file) {
   if (file.min_txid == 0 || file.min_txid > file.max_txid) return "transaction ids out of order";
@@ -188,7 +210,8 @@ const char* DefectOf(const Transaction& transaction) {
 }
 const char* DefectOf(const auto&) { return nullptr; }
 
-// ---- Dispatch ------------------------------------------------------------------------------------
+// ---- Dispatch
+// ------------------------------------------------------------------------------------
 
 template <size_t I = 0>
 std::optional<Body> EmptyBody(uint64_t type) {
@@ -248,8 +271,8 @@ absl::StatusOr<Message> Decode(std::string_view header, size_t max_bytes) {
   if (!version) return Malformed("no wire version");
   MessageField fields[kMaxFields];
   const int count = DecodeMessage(header, fields);
-  const bool refusal = count > 1 && fields[1].kind == MessageField::Kind::kUint &&
-                       fields[1].number == kRefusedType;
+  const bool refusal =
+      count > 1 && fields[1].kind == MessageField::Kind::kUint && fields[1].number == kRefusedType;
   if (*version != kWireVersion && !refusal) {
     return absl::UnimplementedError(
         fmt::format("wire version {}, this node speaks {}", *version, kWireVersion));
@@ -284,8 +307,7 @@ uint64_t StateDigest(std::string_view database, const ltx::Position& position) {
 }
 
 std::string Topic(std::string_view cluster_id) {
-  std::string topic =
-      fmt::format("lfs1{:016x}", XXH3_64bits(cluster_id.data(), cluster_id.size()));
+  std::string topic = fmt::format("lfs1{:016x}", XXH3_64bits(cluster_id.data(), cluster_id.size()));
   CHECK(topic.size() == kTopicBytes);
   return topic;
 }

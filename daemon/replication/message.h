@@ -23,7 +23,8 @@ namespace litefs::replication {
 // Bump when the meaning or the layout of any message but Refused changes.
 inline constexpr uint64_t kWireVersion = 1;
 
-// ---- Limits --------------------------------------------------------------------------------------
+// ---- Limits
+// --------------------------------------------------------------------------------------
 inline constexpr size_t kMaxClusterIdBytes = 128;
 inline constexpr size_t kMaxNodeIdBytes = 128;
 inline constexpr size_t kMaxDatabaseNameBytes = 512;
@@ -50,8 +51,9 @@ inline constexpr uint64_t CreditCost(size_t header_bytes, size_t payload_bytes) 
   return header_bytes + payload_bytes + kMessageOverheadBytes;
 }
 
-// ---- Messages ------------------------------------------------------------------------------------
-// Fields 2 to 4 of every header, after the wire version and the type.
+// ---- Messages
+// ------------------------------------------------------------------------------------ Fields 2 to
+// 4 of every header, after the wire version and the type.
 struct Envelope {
   std::string cluster_id;  // empty only in a replica's first Hello
   uint64_t epoch = 0;      // the highest the sender knows

@@ -46,10 +46,10 @@ Frame Publisher::ReadPayload(const ChainFile& file) {
 
 void Publisher::Publish(const std::string& database, const ChainFile& file, uint64_t sequence) {
   if (subscribers_ <= 0) return;
-  Transaction transaction{.sequence = sequence,
-                          .database = database,
-                          .file = {file.min_txid, file.max_txid, file.pre_apply, file.post_apply,
-                                   file.size_bytes}};
+  Transaction transaction{
+      .sequence = sequence,
+      .database = database,
+      .file = {file.min_txid, file.max_txid, file.pre_apply, file.post_apply, file.size_bytes}};
   Frame payload = ReadPayload(file);
   transaction.has_payload = payload.size() != 0;
   if (transaction.has_payload) {

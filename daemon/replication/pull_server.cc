@@ -47,11 +47,11 @@ absl::StatusOr<std::unique_ptr<PullServer>> PullServer::Open(zmq::context_t& con
                                                              const Welcome& welcome, Parts parts) {
   ASSIGN_OR_RETURN(ZmqSocket socket, ZmqSocket::Open(context, ZmqSocket::Kind::kServe));
   RETURN_IF_ERROR(socket.Bind(endpoint));
-  return std::unique_ptr<PullServer>(
-      new PullServer(std::move(socket), envelope, welcome, parts));
+  return std::unique_ptr<PullServer>(new PullServer(std::move(socket), envelope, welcome, parts));
 }
 
-// ---- Requests ------------------------------------------------------------------------------------
+// ---- Requests
+// ------------------------------------------------------------------------------------
 
 bool PullServer::ReadRequests() {
   std::vector<Frame> frames;  // routing id, header
@@ -62,7 +62,9 @@ bool PullServer::ReadRequests() {
       HandleFrames(frames);
     } else if (absl::IsInvalidArgument(status) && !frames.empty()) {
       ++counters_.malformed;
-      DropPeer(std::string(Text(frames[0])), "malformed message");
+      const std::string key(Text(frames[0]));
+      DropPeer(key, TextOf(status));
+      Refuse(key, RefusalCode::kMalformed, 0, TextOf(status));
     } else {
       LogError("replication", fmt::format("receive error=\"{}\"", TextOf(status)));
       return false;
@@ -87,14 +89,14 @@ void PullServer::HandleFrames(std::vector<Frame>& frames) {
   const Hello* hello = std::get_if<Hello>(&message->body);
   const bool adopts = hello != nullptr && from.cluster_id.empty();
   if (from.cluster_id != envelope_.cluster_id && !adopts) {
-    return Refuse(key, RefusalCode::kWrongCluster, 0,
-                  fmt::format("this is cluster \"{}\", not \"{}\"", envelope_.cluster_id,
-                              from.cluster_id));
+    return Refuse(
+        key, RefusalCode::kWrongCluster, 0,
+        fmt::format("this is cluster \"{}\", not \"{}\"", envelope_.cluster_id, from.cluster_id));
   }
   if (from.epoch > envelope_.epoch) {
-    return Refuse(key, RefusalCode::kStaleEpoch, 0,
-                  fmt::format("this primary's epoch is {}, a later one is {}", envelope_.epoch,
-                              from.epoch));
+    return Refuse(
+        key, RefusalCode::kStaleEpoch, 0,
+        fmt::format("this primary's epoch is {}, a later one is {}", envelope_.epoch, from.epoch));
   }
   if (hello != nullptr) return OnHello(key, *hello);
   Peer* peer = SessionOf(key, from);
@@ -172,9 +174,9 @@ void PullServer::OnPull(Peer& peer, const Pull& pull) {
 bool PullServer::MakeRoomForStream(Peer& peer, const Pull& pull) {
   if (peer.streams.size() < kMaxStreamsPerPeer) return true;
   const std::string text = fmt::format("{} streams already", kMaxStreamsPerPeer);
-  const auto idle =
-      std::find_if(peer.streams.begin(), peer.streams.end(),
-                   [](const auto& entry) { return entry.second.state == Stream::State::kIdle; });
+  const auto idle = std::find_if(peer.streams.begin(), peer.streams.end(), [](const auto& entry) {
+    return entry.second.state == Stream::State::kIdle;
+  });
   if (idle == peer.streams.end()) {
     Refuse(peer.key, RefusalCode::kTooMany, pull.stream, text);
     return false;
@@ -213,7 +215,8 @@ void PullServer::OnCredit(Peer& peer, const Credit& credit) {
   peer.granted_bytes = std::max(peer.granted_bytes, std::min(credit.granted_bytes, most));
 }
 
-// ---- Events of the primary -----------------------------------------------------------------------
+// ---- Events of the primary
+// -----------------------------------------------------------------------
 
 void PullServer::TipChanged(const std::string& database) {
   for (auto& [key, peer] : peers_) {
@@ -262,7 +265,8 @@ void PullServer::Send(const Beacon& beacon) {
   DropGonePeers();
 }
 
-// ---- Sending -------------------------------------------------------------------------------------
+// ---- Sending
+// -------------------------------------------------------------------------------------
 
 bool PullServer::Pump() {
   bool more = false;
@@ -458,7 +462,8 @@ void PullServer::Refuse(const std::string& key, RefusalCode code, uint64_t strea
   socket_.Send(frames).IgnoreError();
 }
 
-// ---- Book-keeping --------------------------------------------------------------------------------
+// ---- Book-keeping
+// --------------------------------------------------------------------------------
 
 void PullServer::SetReady(Peer& peer, Stream& stream) {
   stream.state = Stream::State::kReady;

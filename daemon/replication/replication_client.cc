@@ -58,7 +58,8 @@ void ReplicationClient::Stop() {
   thread_.join();
 }
 
-// ---- The thread ----------------------------------------------------------------------------------
+// ---- The thread
+// ----------------------------------------------------------------------------------
 
 void ReplicationClient::Run() {
   for (;;) {
@@ -76,7 +77,8 @@ void ReplicationClient::Run() {
     if (subscribed_) items.push_back({sub_.handle(), 0, ZMQ_POLLIN, 0});
     const absl::StatusOr<int> ready = Poll(items, timeout);
     if (!ready.ok()) {
-      LogError("replication", fmt::format("client stops: {}", std::string(ready.status().message())));
+      LogError("replication",
+               fmt::format("client stops: {}", std::string(ready.status().message())));
       break;
     }
     wakeup_.Clear();
@@ -157,7 +159,8 @@ ReplicationClient::Time ReplicationClient::NextDeadline() const {
   return next;
 }
 
-// ---- Receiving -----------------------------------------------------------------------------------
+// ---- Receiving
+// -----------------------------------------------------------------------------------
 
 void ReplicationClient::ReadEvents() {
   while (state_ != State::kDown) {
@@ -236,9 +239,9 @@ void ReplicationClient::OnWelcome(const Envelope& envelope, const Welcome& welco
                       options_.refused_delay);
   }
   if (envelope.epoch < highest_epoch_) {
-    return Disconnect(fmt::format("the primary's epoch is {}, a later one is {}", envelope.epoch,
-                                  highest_epoch_),
-                      options_.refused_delay);
+    return Disconnect(
+        fmt::format("the primary's epoch is {}, a later one is {}", envelope.epoch, highest_epoch_),
+        options_.refused_delay);
   }
   if (cluster_id_.empty()) {
     cluster_id_ = envelope.cluster_id;
@@ -331,7 +334,8 @@ bool ReplicationClient::IsOfThisSession(const Envelope& envelope) const {
   return state_ == State::kOnline && envelope == session_;
 }
 
-// ---- Sending -------------------------------------------------------------------------------------
+// ---- Sending
+// -------------------------------------------------------------------------------------
 
 void ReplicationClient::SetPush(bool push) {
   push_ = push;

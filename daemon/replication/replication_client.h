@@ -2,8 +2,8 @@
 // socket, keeps a session with the primary, and feeds a Follower.
 //
 //   down ──► connecting ──(handshake)──► greeting ──(Welcome)──► online
-//    ▲                                       │ Refused, deadline    │ disconnected, silence, refused
-//    └────────────── after a while ──────────┴──────────────────────┘
+//    ▲                                       │ Refused, deadline    │ disconnected, silence,
+//    refused └────────────── after a while ──────────┴──────────────────────┘
 //
 // Each session has sockets of its own, so that nothing of an earlier one can arrive in it.
 
@@ -30,11 +30,11 @@ namespace litefs::replication {
 class ReplicationClient {
  public:
   struct Options {
-    std::string pub_endpoint;   // unused without subscribe
+    std::string pub_endpoint;  // unused without subscribe
     std::string pull_endpoint;
-    std::string cluster_id;     // empty: adopt the primary's
+    std::string cluster_id;  // empty: adopt the primary's
     std::string node_id;
-    bool subscribe = true;      // false: everything by the pull socket
+    bool subscribe = true;  // false: everything by the pull socket
     // Called on the client's thread when a cluster id was adopted.
     std::function<void(const std::string& cluster_id)> on_cluster_adopted = {};
     // A primary that is silent for this long is connected to anew.
@@ -106,11 +106,11 @@ class ReplicationClient {
   Time heard_pub_{};
   Time pinged_{};
   bool subscribed_ = false;
-  bool push_ = true;            // what the primary has been told, or is to be
+  bool push_ = true;  // what the primary has been told, or is to be
   bool hello_pending_ = false;
   bool mode_pending_ = false;
   bool ping_pending_ = false;
-  bool send_blocked_ = false;   // something could not be sent; wait for room
+  bool send_blocked_ = false;    // something could not be sent; wait for room
   uint64_t consumed_bytes_ = 0;  // of the credit, since Hello
   uint64_t granted_bytes_ = 0;
 

@@ -18,8 +18,9 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
-// A burst of commits is followed by beacons no closer than this.
-constexpr milliseconds kBeaconSpacing{25};
+// A change is followed by a beacon after this, by another after twice that, and so on until the
+// interval of idle times is reached: what was lost is noticed soon, also if beacons are lost.
+constexpr milliseconds kFirstBeacon{25};
 constexpr milliseconds kRetryAfter{1000};
 constexpr int kMaxFilesATurn = 64;
 constexpr ltx::TxId kUnknownTxId = std::numeric_limits<ltx::TxId>::max();
@@ -56,11 +57,9 @@ absl::Status ReplicationServer::Start() {
     pub_endpoint_ = publisher_->endpoint();
   }
   snapshots_ = std::make_unique<SnapshotWorker>(source_, &wakeup_);
-  ASSIGN_OR_RETURN(
-      pull_server_,
-      PullServer::Open(*context_, options_.pull_endpoint, envelope_,
-                       Welcome{options_.node_id, options_.publish},
-                       {source_, snapshots_.get(), &tips_, &peers_}));
+  ASSIGN_OR_RETURN(pull_server_, PullServer::Open(*context_, options_.pull_endpoint, envelope_,
+                                                  Welcome{options_.node_id, options_.publish},
+                                                  {source_, snapshots_.get(), &tips_, &peers_}));
   pull_endpoint_ = pull_server_->endpoint();
   thread_ = std::thread([this] { Run(); });
   return absl::OkStatus();
@@ -91,7 +90,8 @@ void ReplicationServer::Changed(const std::string& database) {
   Committed(database, 0, kUnknownTxId);
 }
 
-// ---- The thread ----------------------------------------------------------------------------------
+// ---- The thread
+// ----------------------------------------------------------------------------------
 
 void ReplicationServer::Run() {
   std::vector<zmq::pollitem_t> items = {{nullptr, wakeup_.fd(), ZMQ_POLLIN, 0},
@@ -107,7 +107,8 @@ void ReplicationServer::Run() {
                                      : std::chrono::ceil<milliseconds>(std::max(wait, Time(0)));
     const absl::StatusOr<int> ready = Poll(items, timeout);
     if (!ready.ok()) {
-      LogError("replication", fmt::format("server stops: {}", std::string(ready.status().message())));
+      LogError("replication",
+               fmt::format("server stops: {}", std::string(ready.status().message())));
       break;
     }
     wakeup_.Clear();
@@ -172,7 +173,8 @@ void ReplicationServer::ReloadTips() {
   for (const std::string& name : gone) ForgetTip(name);
 }
 
-// ---- Commits -------------------------------------------------------------------------------------
+// ---- Commits
+// -------------------------------------------------------------------------------------
 
 // Moves what is dirty to pending_.  Returns whether there is something to do now.
 bool ReplicationServer::TakeDirty() {
@@ -230,8 +232,8 @@ ReplicationServer::Progress ReplicationServer::PublishNext(const std::string& da
     Resynchronise(database);
     return Progress::kTip;
   }
-  LogWarn("replication", fmt::format("db={} error=\"{}\"", database,
-                                     std::string(file.status().message())));
+  LogWarn("replication",
+          fmt::format("db={} error=\"{}\"", database, std::string(file.status().message())));
   return Progress::kFailed;
 }
 
@@ -262,12 +264,11 @@ void ReplicationServer::ForgetTip(const std::string& database) {
   beacon_due_ = true;
 }
 
-// ---- Beacons -------------------------------------------------------------------------------------
+// ---- Beacons
+// -------------------------------------------------------------------------------------
 
 void ReplicationServer::SendBeacon(Time now) {
-  const bool periodic = now >= last_beacon_ + options_.beacon_interval;
-  const bool soon = beacon_due_ && now >= last_beacon_ + kBeaconSpacing;
-  if (!periodic && !soon) return;
+  if (now < NextBeacon()) return;
   const bool published = publisher_ != nullptr && publisher_->has_subscribers();
   if (!published && !pull_server_->has_push_peers()) return;
   Beacon beacon{.sequence = tips_.sequence(),
@@ -275,13 +276,20 @@ void ReplicationServer::SendBeacon(Time now) {
                 .state_digest = tips_.digest(),
                 .changed = {}};
   for (const std::string& name : changed_) {
-    if (const TipTable::Tip* tip = tips_.Find(name)) beacon.changed.push_back({name, tip->position});
+    if (const TipTable::Tip* tip = tips_.Find(name))
+      beacon.changed.push_back({name, tip->position});
   }
   if (published) publisher_->Send(beacon);
   pull_server_->Send(beacon);
   changed_.clear();
+  beacon_spacing_ = beacon_due_ ? kFirstBeacon : beacon_spacing_ * 2;
+  beacon_spacing_ = std::min(beacon_spacing_, options_.beacon_interval);
   beacon_due_ = false;
   last_beacon_ = now;
+}
+
+ReplicationServer::Time ReplicationServer::NextBeacon() const {
+  return last_beacon_ + Time(beacon_due_ ? kFirstBeacon : beacon_spacing_);
 }
 
 // How long nothing is to be done unless something happens; max(): for ever.
@@ -290,8 +298,7 @@ ReplicationServer::Time ReplicationServer::NextWakeup(Time now) {
   Time next = std::min(expiry, pending_.empty() ? Time::max() : retry_at_);
   const bool published = publisher_ != nullptr && publisher_->has_subscribers();
   if (published || pull_server_->has_push_peers()) {
-    next = std::min(next, last_beacon_ + (beacon_due_ ? Time(kBeaconSpacing)
-                                                      : Time(options_.beacon_interval)));
+    next = std::min(next, NextBeacon());
   }
   return next == Time::max() ? next : next - now;
 }

@@ -82,6 +82,7 @@ class ReplicationServer {
   void ForgetTip(const std::string& database);
   void Resynchronise(const std::string& database);
   void SendBeacon(Time now);
+  Time NextBeacon() const;
   Time NextWakeup(Time now);
 
   const Options options_;
@@ -101,7 +102,8 @@ class ReplicationServer {
   Dirty pending_;
   bool listening_here_ = false;       // as listening_
   std::vector<std::string> changed_;  // since the last beacon, at most kMaxListedDatabases
-  bool beacon_due_ = false;
+  bool beacon_due_ = false;           // something changed
+  std::chrono::milliseconds beacon_spacing_{0};  // until the next beacon, if nothing changes
   Time last_beacon_{};
   Time retry_at_ = Time::max();  // for databases in pending_ that failed
 

@@ -42,9 +42,8 @@ std::vector<SnapshotWorker::Result> SnapshotWorker::TakeResults() {
     if (!result.file.ok()) continue;
     std::erase_if(kept_, [&](const Keep& keep) { return keep.database == result.database; });
     if (kept_.size() == kMaxKept) {
-      kept_.erase(std::min_element(kept_.begin(), kept_.end(), [](const Keep& a, const Keep& b) {
-        return a.used < b.used;
-      }));
+      kept_.erase(std::min_element(kept_.begin(), kept_.end(),
+                                   [](const Keep& a, const Keep& b) { return a.used < b.used; }));
     }
     kept_.push_back({result.database, *result.file, SystemClock().Boot()});
   }

@@ -17,9 +17,10 @@ namespace {
 namespace opt = zmq::sockopt;
 using std::chrono::milliseconds;
 
-// ---- Options -------------------------------------------------------------------------------------
-// A queue is bounded in messages here, and in bytes elsewhere: ROUTER by credit (a message costs at
-// least kMessageOverheadBytes of at most kMaxWindowBytes), PUB by the publisher's budget.
+// ---- Options
+// ------------------------------------------------------------------------------------- A queue is
+// bounded in messages here, and in bytes elsewhere: ROUTER by credit (a message costs at least
+// kMessageOverheadBytes of at most kMaxWindowBytes), PUB by the publisher's budget.
 constexpr int kServeQueueMessages = 2 * kMaxWindowBytes / kMessageOverheadBytes;
 constexpr int kPublishQueueMessages = 128;
 constexpr int kRequestQueueMessages = 1000;

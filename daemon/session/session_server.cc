@@ -24,7 +24,8 @@ namespace {
 
 constexpr uint64_t kListenerId = 1, kSignalId = 2, kWakeupId = 3;
 constexpr int kMessagesATurn = 64;        // then the other sessions have theirs
-constexpr int kAttentionMs = 20;          // between two looks at a database that needs one
+constexpr int kFirstAttentionMs = 10;     // between two looks at a database that needs one,
+constexpr int kLastAttentionMs = 500;     // doubling from the first to the last
 constexpr int kUnusedMs = 1000;           // of stop_when_unused
 constexpr int64_t kPruneMs = 30'000;
 constexpr int kSendBufferBytes = 256 << 10;
@@ -152,8 +153,8 @@ void SessionServer::RunPosted() {
 int SessionServer::TimeoutMs() {
   int64_t due = -1;
   const auto at_most = [&due](int64_t ms) { due = due < 0 ? ms : std::min(due, ms); };
-  if (attention_) at_most(kAttentionMs);
   const int64_t now = NowMs();
+  if (attention_) at_most(std::max<int64_t>(0, next_attention_ms_ - now));
   if (options_.stop_when_unused && used_ && sessions_.empty()) {
     at_most(std::max<int64_t>(0, unused_since_ms_ + kUnusedMs - now));
   }
@@ -222,15 +223,20 @@ void SessionServer::CaptureAll() {
 }
 
 void SessionServer::Tick() {
-  if (attention_) {
+  const int64_t now = NowMs();
+  if (!attention_) {
+    attention_ms_ = kFirstAttentionMs;
+  } else if (now >= next_attention_ms_) {
     attention_ = false;
+    attention_ms_ = std::min(attention_ms_ * 2, kLastAttentionMs);
+    next_attention_ms_ = now + attention_ms_;
     for (store::Store::Entry* entry : options_.store->All()) {
       if (entry->primary == nullptr || !entry->primary->NeedsAttention()) continue;
       entry->primary->Attend();
       attention_ |= entry->primary->NeedsAttention();
     }
   }
-  if (const int64_t now = NowMs(); now >= next_prune_ms_) {
+  if (now >= next_prune_ms_) {
     options_.store->Prune();
     next_prune_ms_ = now + kPruneMs;
   }

@@ -88,7 +88,9 @@ class SessionServer {
   absl::flat_hash_map<uint64_t, std::unique_ptr<Session>> sessions_;
   std::vector<uint32_t> bells_seen_;  // by slot
   std::vector<char> buffer_;
-  bool attention_ = false;
+  bool attention_ = false;  // some database has suspects or a WAL that could not be captured
+  int attention_ms_ = 0;
+  int64_t next_attention_ms_ = 0;
   bool used_ = false;
   int64_t unused_since_ms_ = 0;
   int64_t next_prune_ms_ = 0;

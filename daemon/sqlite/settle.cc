@@ -21,7 +21,7 @@
 namespace litefs::sqlite {
 namespace {
 
-constexpr int kBusyTimeoutMs = 1000;
+constexpr int kBusyTimeoutMs = 50;  // the daemon waits; it will try again
 
 enum ExitCode : int { kOk = 0, kBusy = 75, kCorrupt = 76, kFailed = 77 };
 

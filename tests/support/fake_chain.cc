@@ -68,7 +68,8 @@ bool Eventually(const std::function<bool()>& condition, std::chrono::seconds lim
   return true;
 }
 
-// ---- FakeSource ----------------------------------------------------------------------------------
+// ---- FakeSource
+// ----------------------------------------------------------------------------------
 
 std::vector<std::byte> FakeSource::RandomBytes(size_t n) {
   std::vector<std::byte> bytes(n);
@@ -131,8 +132,8 @@ absl::StatusOr<ChainFile> FakeSource::FileAfter(const std::string& database,
   const Chain& chain = it->second;
   if (from == chain.tip) return absl::NotFoundError("at the tip");
   const auto file = chain.files.find(from.txid + 1);
-  const bool fits = file != chain.files.end() &&
-                    file->second->pre_apply == (from.txid == 0 ? 0 : from.checksum);
+  const bool fits =
+      file != chain.files.end() && file->second->pre_apply == (from.txid == 0 ? 0 : from.checksum);
   if (!fits) return absl::OutOfRangeError("not in the chain");
   return Duplicate(*file->second);
 }
@@ -146,7 +147,8 @@ absl::StatusOr<ChainFile> FakeSource::Snapshot(const std::string& database) {
   return Duplicate(*MakeFile(1, tip.txid, 0, tip.checksum, RandomBytes(snapshot_bytes_)));
 }
 
-// ---- FakeSink ------------------------------------------------------------------------------------
+// ---- FakeSink
+// ------------------------------------------------------------------------------------
 
 ltx::Position FakeSink::PositionOf(const std::string& database) {
   MutexLock lock(mu_);
@@ -232,9 +234,8 @@ absl::StatusOr<ltx::Position> FakeSink::Receive(const std::string& database, int
 
 absl::StatusOr<ltx::Position> FakeSink::ReceiveBytes(const std::string& database,
                                                      std::span<const std::byte> data) {
-  if (data.size() < kHeader + kTrailer ||
-      LoadBig64(&data[data.size() - kTrailer]) !=
-          XXH3_64bits(data.data(), data.size() - kTrailer)) {
+  if (data.size() < kHeader + kTrailer || LoadBig64(&data[data.size() - kTrailer]) !=
+                                              XXH3_64bits(data.data(), data.size() - kTrailer)) {
     return absl::DataLossError("a broken file");
   }
   const ltx::TxId min = LoadBig64(&data[0]);

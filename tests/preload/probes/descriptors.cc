@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <initializer_list>
 
 bool IsOpen(int fd) { return fcntl(fd, F_GETFD) >= 0; }
 void Show(const char* what) {

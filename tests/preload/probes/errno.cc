@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <initializer_list>
 
 #define SHOW(call)                                                          \
   do {                                                                      \
@@ -47,6 +48,7 @@ int main() {
     SHOW(fdatasync(fd));
     struct flock lock {};
     lock.l_type = F_WRLCK;
+    lock.l_len = 1;  // no byte of SQLite's: that would wait for a daemon
     SHOW(fcntl(fd, F_SETLK, &lock));
     lock.l_type = 99;
     SHOW(fcntl(fd, F_SETLK, &lock));

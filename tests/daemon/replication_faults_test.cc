@@ -1,0 +1,270 @@
+// Networks that lose and cut, peers that send garbage, and peers that stand still.
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <malloc.h>
+#include <sys/resource.h>
+
+#include <chrono>
+#include <random>
+#include <zmq.hpp>
+
+#include "daemon/replication/message.h"
+#include "tests/support/bad_network.h"
+#include "tests/support/replication_nodes.h"
+
+namespace litefs::replication {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// ---- Messages lost, repeated, reordered
+// ----------------------------------------------------------
+
+class ReplicationLoss : public testing::TestWithParam<int> {};  // per cent
+INSTANTIATE_TEST_SUITE_P(Percent, ReplicationLoss, testing::Values(1, 10, 50));
+
+TEST_P(ReplicationLoss, DoesNotChangeTheEndState) {
+  FakeSource source;
+  Primary primary(&source);
+  BadPub proxy(primary.options.pub_endpoint, GetParam() / 100.0, GetParam());
+  Replica replica(primary);
+  replica.options.pub_endpoint = proxy.endpoint();
+  replica.Start();
+  ASSERT_TRUE(replica.WaitForPub());
+  for (int i = 0; i < 400; ++i) {
+    const std::string name = fmt::format("{}.db", i % 3);
+    const ltx::Position position = primary.Commit(name, 1 + 37 * i);
+    // Sometimes wait, so that the last of a burst is what gets lost.
+    if (i % 10 == 9) {
+      ASSERT_TRUE(replica.sink.WaitFor(name, position)) << i;
+    }
+  }
+  EXPECT_TRUE(replica.sink.WaitFor(source));
+  EXPECT_EQ(0, source.snapshots_made());
+  if (GetParam() >= 10) {
+    EXPECT_GT(proxy.lost(), 0u);
+  }
+}
+
+int PortOf(const std::string& endpoint) {
+  return std::stoi(endpoint.substr(endpoint.rfind(':') + 1));
+}
+
+class ReplicationCut : public testing::TestWithParam<bool> {
+};  // a snapshot, or a file of the chain
+INSTANTIATE_TEST_SUITE_P(Snapshot, ReplicationCut, testing::Bool());
+
+TEST_P(ReplicationCut, ResumesWhereTheTransferStopped) {
+  constexpr size_t kBytes = 24 << 20;
+  FakeSource source;
+  Primary primary(&source);
+  primary.Commit("app.db", GetParam() ? 100 : kBytes);
+  if (GetParam()) {
+    primary.Commit("app.db");
+    source.Prune("app.db");
+    source.set_snapshot_bytes(kBytes);
+  }
+  TcpRelay relay(PortOf(primary.options.pull_endpoint));
+  Replica replica(primary);
+  replica.options.pull_endpoint = relay.endpoint();
+  relay.CutAfter(kBytes / 2);
+  replica.Start();
+  ASSERT_TRUE(replica.sink.WaitFor(source));
+  EXPECT_EQ(1u, relay.cuts());
+  EXPECT_EQ(2u, replica.client->counters().sessions);
+  EXPECT_EQ(1u, replica.sink.spools());
+  EXPECT_EQ(1u, primary.server->counters().resumed);
+  EXPECT_EQ(GetParam() ? 1 : 0, source.snapshots_made());
+  // At most what was on its way is sent twice.
+  EXPECT_LE(primary.server->counters().chunks, (kBytes + kWindowBytes) / kChunkBytes + 2);
+}
+
+// ---- Peers that stand still
+// ----------------------------------------------------------------------
+
+TEST(ReplicationSlow, AReplicaThatStandsStillDelaysNobody) {
+  FakeSource source;
+  Primary primary(&source);
+  Replica slow(primary);
+  Replica quick(primary);
+  slow.sink.CloseGate();
+  slow.Start();
+  quick.Start();
+  ASSERT_TRUE(quick.sink.WaitFor("app.db", primary.Commit("app.db")));
+  ASSERT_TRUE(slow.sink.WaitForReceiver());
+  const struct mallinfo2 before = ::mallinfo2();
+  const auto start = std::chrono::steady_clock::now();
+  size_t total = 0;
+  for (int i = 0; i < 400; ++i, total += 800'000) {
+    ASSERT_TRUE(quick.sink.WaitFor("app.db", primary.Commit("app.db", 800'000))) << i;
+    source.Prune("app.db");  // the fake's own memory stays out of the sum
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(25));
+  // 320 MB went by; held for the slow one: PUB's budget on each side, and its credit.
+  const struct mallinfo2 after = ::mallinfo2();
+  const size_t held = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd;
+  EXPECT_GT(total, size_t{300} << 20);
+  EXPECT_LT(held, size_t{220} << 20);
+  slow.sink.OpenGate();
+  EXPECT_TRUE(slow.sink.WaitFor(source));
+}
+
+// A peer of our own making, which says what it likes.
+class Stranger {
+ public:
+  explicit Stranger(const Primary& primary) : socket_(context_, zmq::socket_type::dealer) {
+    socket_.set(zmq::sockopt::linger, 0);
+    socket_.set(zmq::sockopt::rcvhwm, 1);
+    socket_.connect(primary.options.pull_endpoint);
+  }
+  void Send(std::string_view data, bool more = false) {
+    socket_.send(zmq::buffer(data), more ? zmq::send_flags::sndmore : zmq::send_flags::none);
+  }
+  void Send(const Body& body) { Send(Encode(envelope_, body)); }
+  // The next message's header, within 10 s.
+  absl::StatusOr<Message> Receive() {
+    socket_.set(zmq::sockopt::rcvtimeo, 10'000);
+    zmq::message_t header;
+    if (!socket_.recv(header)) return absl::DeadlineExceededError("no answer");
+    while (header.more()) {
+      zmq::message_t rest;
+      if (!socket_.recv(rest) || !rest.more()) break;
+    }
+    absl::StatusOr<Message> message = Decode(Text(header));
+    if (message.ok()) envelope_ = message->envelope;
+    return message;
+  }
+  RefusalCode ReceiveRefusal() {
+    const absl::StatusOr<Message> message = Receive();
+    EXPECT_TRUE(message.ok()) << message.status();
+    const auto* refused = message.ok() ? std::get_if<Refused>(&message->body) : nullptr;
+    EXPECT_NE(nullptr, refused);
+    return refused == nullptr ? RefusalCode{} : refused->code;
+  }
+  Envelope& envelope() { return envelope_; }
+
+ private:
+  static std::string_view Text(const zmq::message_t& m) {
+    return {static_cast<const char*>(m.data()), m.size()};
+  }
+  zmq::context_t context_;
+  zmq::socket_t socket_;
+  Envelope envelope_{"cluster-1", 0, 0};
+};
+
+TEST(ReplicationSlow, APeerThatGrantsWithoutReadingCostsABoundedAmount) {
+  FakeSource source;
+  Primary primary(&source);
+  primary.Commit("app.db");
+  primary.Commit("app.db");
+  source.Prune("app.db");
+  source.set_snapshot_bytes(200 << 20);
+  Stranger stranger(primary);
+  stranger.Send(Hello{"stranger", uint64_t{1} << 60, true});
+  ASSERT_TRUE(stranger.Receive().ok());
+  stranger.Send(Pull{1, "app.db", {}, {}, 0});
+  ASSERT_TRUE(Eventually([&] { return primary.server->counters().chunks > 0; }));
+  for (uint64_t i = 1; i < 500; ++i) stranger.Send(Credit{(uint64_t{1} << 60) + i});
+  // Another replica is served all the while, and shares the snapshot.
+  Replica replica(primary);
+  replica.Start();
+  ASSERT_TRUE(replica.sink.WaitFor(source));
+  EXPECT_EQ(1, source.snapshots_made());
+  // The kernel's socket buffers take some; of ours there are at most kMaxWindowBytes.
+  EXPECT_LT(primary.server->counters().chunks, (200u << 20) / kChunkBytes + 130);
+}
+
+// ---- Peers that send garbage
+// ---------------------------------------------------------------------
+
+TEST(ReplicationGarbage, IsRefusedAndCounted) {
+  FakeSource source;
+  Primary primary(&source);
+  primary.Commit("app.db");
+  Stranger stranger(primary);
+  stranger.Send("GET / HTTP/1.1");
+  EXPECT_EQ(RefusalCode::kMalformed, stranger.ReceiveRefusal());
+  stranger.Send("\x92\x07\x01");  // wire version 7
+  EXPECT_EQ(RefusalCode::kWrongVersion, stranger.ReceiveRefusal());
+  for (int i = 0; i < 9; ++i) stranger.Send("x", i < 8);
+  EXPECT_EQ(RefusalCode::kMalformed, stranger.ReceiveRefusal());
+  stranger.Send(Ping{});
+  EXPECT_EQ(RefusalCode::kNoSession, stranger.ReceiveRefusal());
+  stranger.envelope() = {"cluster-9", 0, 0};
+  stranger.Send(Hello{"stranger", 1000, true});
+  EXPECT_EQ(RefusalCode::kWrongCluster, stranger.ReceiveRefusal());
+  stranger.envelope() = {"cluster-1", 99, 0};
+  stranger.Send(Hello{"stranger", 1000, true});
+  EXPECT_EQ(RefusalCode::kStaleEpoch, stranger.ReceiveRefusal());
+  stranger.envelope() = {"cluster-1", 0, 0};
+  stranger.Send(Hello{"stranger", kWindowBytes, false});
+  ASSERT_TRUE(stranger.Receive().ok());
+  stranger.Send(Pull{1, "nothing.db", {}, {}, 0});
+  EXPECT_EQ(RefusalCode::kUnknownDatabase, stranger.ReceiveRefusal());
+  stranger.Send(Beacon{});
+  EXPECT_EQ(RefusalCode::kMalformed, stranger.ReceiveRefusal());
+  EXPECT_EQ(4u, primary.server->counters().malformed);
+  EXPECT_TRUE(primary.server->Peers().empty());
+}
+
+TEST(ReplicationGarbage, NeitherStopsNorSwellsAServer) {
+  FakeSource source;
+  Primary primary(&source);
+  Replica replica(primary);
+  replica.Start();
+  std::mt19937_64 random(1);
+  const Body bodies[] = {Hello{"x", kWindowBytes, true},
+                         Pull{1, "app.db", {5, 6}, {}, 0},
+                         Credit{1 << 20},
+                         Mode{true},
+                         Ack{"app.db", {1, 2}},
+                         Ping{},
+                         PositionsRequest{1, ""}};
+  for (int round = 0; round < 20; ++round) {
+    Stranger stranger(primary);
+    stranger.Send(Hello{"stranger", kWindowBytes, true});
+    for (int i = 0; i < 50; ++i) {
+      std::string data = Encode(stranger.envelope(), bodies[random() % std::size(bodies)]);
+      for (uint64_t flips = random() % 3; flips > 0; --flips)
+        data[random() % data.size()] ^= random();
+      stranger.Send(data, random() % 8 == 0);
+    }
+    stranger.Send(std::string(kMaxRequestBytes + 1, 'x'));  // ends the connection
+    ASSERT_TRUE(replica.sink.WaitFor("app.db", primary.Commit("app.db"))) << round;
+  }
+  EXPECT_LE(primary.server->Peers().size(), kMaxPeers);
+}
+
+TEST(ReplicationGarbage, OfAPublisherIsCountedAndIgnored) {
+  FakeSource source;
+  Primary primary(&source);
+  zmq::context_t context;
+  zmq::socket_t pub(context, zmq::socket_type::pub);
+  pub.set(zmq::sockopt::linger, 0);
+  pub.bind("tcp://127.0.0.1:*");
+  Replica replica(primary);
+  replica.options.pub_endpoint = pub.get(zmq::sockopt::last_endpoint);
+  replica.Start();
+  const std::string topic = Topic("cluster-1");
+  ASSERT_TRUE(Eventually([&] {
+    pub.send(zmq::buffer(topic), zmq::send_flags::sndmore);
+    pub.send(zmq::buffer(std::string("garbage")), zmq::send_flags::none);
+    return replica.client->counters().corrupt > 3;
+  }));
+  // One that claims to be of the session's cluster, but not of the session.
+  const Transaction fake{1, "app.db", {1, 1, 0, 5, 3}, true, 7};
+  const uint64_t discarded = replica.client->counters().discarded;
+  ASSERT_TRUE(Eventually([&] {
+    pub.send(zmq::buffer(topic), zmq::send_flags::sndmore);
+    pub.send(zmq::buffer(Encode({"cluster-1", 1, 12345}, fake)), zmq::send_flags::sndmore);
+    pub.send(zmq::buffer(std::string("abc")), zmq::send_flags::none);
+    return replica.client->counters().discarded > discarded;
+  }));
+  EXPECT_FALSE(replica.sink.Has("app.db"));
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary.Commit("app.db")));
+}
+
+}  // namespace
+}  // namespace litefs::replication
