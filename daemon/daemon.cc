@@ -164,6 +164,8 @@ void Daemon::Control(const std::string& text, SessionServer::Respond respond) {
   const std::string what = field("request");
   if (what == "status") {
     respond({.json = Status().dump()});
+  } else if (what == "hold") {
+    respond({.json = nlohmann::json{{"while_used", options_.while_used}}.dump()});
   } else if (what == "pos") {
     Position(field("database"), respond);
   } else if (what == "sync") {

@@ -146,12 +146,12 @@ absl::StatusOr<bool> DaemonStarter::TryConnect() {
   const auto reply = connection->Request(R"({"request":"hold"})", kHoldTimeout);
   if (absl::IsUnavailable(reply.status())) return false;
   if (!reply.ok()) return reply.status();
+  is_while_used_ = Flag(nlohmann::json::parse(reply->json, nullptr, false), "while_used");
   connection_ = std::move(connection).value();
   return true;
 }
 
 absl::Status DaemonStarter::Ensure() {
-  started_it_ = false;
   ASSIGN_OR_RETURN(bool connected, TryConnect());
   if (connected) return absl::OkStatus();
   // Who may not open the lock goes on without: the daemon's lock decides all the same.
@@ -164,7 +164,6 @@ absl::Status DaemonStarter::Ensure() {
     ASSIGN_OR_RETURN(connected, TryConnect());
     if (connected) return absl::OkStatus();
     ASSIGN_OR_RETURN(const Outcome outcome, Start());
-    started_it_ = outcome == Outcome::kReady;
     if (outcome == Outcome::kReady) {
       ++starts;
       ASSIGN_OR_RETURN(connected, TryConnect());

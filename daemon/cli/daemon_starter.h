@@ -34,8 +34,8 @@ class DaemonStarter {
 
   // Of the connection, for poll(): readable means that the daemon is gone.  -1: not connected.
   int fd() const { return connection_ ? connection_->fd() : -1; }
-  // The daemon connected to was started by this object.
-  bool started_it() const { return started_it_; }
+  // The daemon connected to, or last connected to, is one of `litefs run`'s own.
+  bool is_while_used() const { return is_while_used_; }
 
  private:
   enum class Outcome { kReady, kAnotherRuns };
@@ -49,7 +49,7 @@ class DaemonStarter {
   const std::string dir_;
   const std::string config_;
   std::optional<ControlConnection> connection_;
-  bool started_it_ = false;
+  bool is_while_used_ = false;
 };
 
 // Makes dir (not its parents) and DIR/.litefs where they are absent; says so on a terminal.

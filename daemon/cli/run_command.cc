@@ -136,12 +136,12 @@ class Supervisor {
     return std::nullopt;
   }
 
-  // Our own daemon was killed: the command's writes wait for a new one.  Somebody else's is
+  // A --while-used daemon was killed: the command's writes wait for a new one.  Any other is
   // somebody else's to start again.
   void ReplaceDaemon() {
     starter_.Disconnect();
     const bool too_soon = steady_clock::now() - daemon_since_ < kMinDaemonLife;
-    if (!starter_.started_it() || too_soon) return;
+    if (!starter_.is_while_used() || too_soon) return;
     Say("the daemon has ended; starting another");
     if (const absl::Status status = starter_.Ensure(); !status.ok()) Fail(status);
     daemon_since_ = steady_clock::now();
@@ -155,7 +155,7 @@ class Supervisor {
 
 // All that the command committed has been captured, or we say that it will be.
 void SyncOrSay(DaemonStarter* starter, const std::string& dir) {
-  const bool ours = starter->started_it();
+  const bool ours = starter->is_while_used();
   absl::Status status = starter->Sync(kSyncTimeout);
   if (absl::IsUnavailable(status) && ours) {
     status = starter->Ensure();

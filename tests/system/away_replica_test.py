@@ -45,7 +45,7 @@ def missed_some(c, primary, replica):
 def primary_was_away(c, primary, replica):
     primary.stop()
     primary.start()
-    write(primary, "after the primary's restart", times=2)
+    write(primary, "after a restart of the primary", times=2)
     check_all(c, primary, replica)
     print("the primary was away: went on")
 
