@@ -233,12 +233,12 @@ absl::Status ReplicaFile::Apply(PageSource& source, uint32_t page_bytes, ltx::Pa
   if (!database_.valid()) RETURN_IF_ERROR(OpenExisting());
   if (commit == 0) return Delete();
   RETURN_IF_ERROR(CheckSource(source, page_bytes, commit));
-  ASSIGN_OR_RETURN(const std::optional<bool> page1_wal, WalByPage1(source, page_bytes));
   if (shape_.page_bytes != page_bytes && !IsComplete(source, page_bytes, commit)) {
     return absl::InvalidArgumentError(
         fmt::format("{}: {} pages of {} bytes for a database of {} pages of {} bytes",
                     paths_.database, source.count(), page_bytes, commit, shape_.page_bytes));
   }
+  ASSIGN_OR_RETURN(const std::optional<bool> page1_wal, WalByPage1(source, page_bytes));
   const bool wal = page1_wal.value_or(page1_wal_);
   if (!database_.valid()) {
     const absl::Status created = Create(source, page_bytes, commit, wal);

@@ -1,12 +1,15 @@
 #include "tests/support/child_commands.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <sqlite3.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 
@@ -48,6 +51,9 @@ std::string RunSql(sqlite3* db, const std::string& sql) {
 }
 
 std::string SerializeAll(sqlite3* db) {
+  // sqlite3_serialize asks for the page size before it reads: let a hot journal be rolled back.
+  const std::string read = RunSql(db, "SELECT count(*) FROM sqlite_schema");
+  if (read.starts_with("error")) return read;
   sqlite3_int64 size = 0;
   unsigned char* const data = sqlite3_serialize(db, "main", &size, 0);
   if (data == nullptr) return std::string("error: ") + sqlite3_errmsg(db);
@@ -73,6 +79,34 @@ int StockMain(const std::vector<std::string>& arguments) {
   return 0;
 }
 
+// Arguments: database, query, expected rows.  Ends when standard input does; prints the number of
+// transactions, a space and the first error.
+int HammerMain(const std::vector<std::string>& arguments) {
+  int transactions = 0;
+  std::string error;
+  sqlite3* db = nullptr;
+  pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+  while (::poll(&input, 1, 0) == 0 && error.empty()) {
+    if (transactions % 50 == 0) {
+      sqlite3_close(db);
+      if (sqlite3_open_v2(arguments[0].c_str(), &db, SQLITE_OPEN_READWRITE, nullptr) != SQLITE_OK) {
+        error = sqlite3_errmsg(db);
+        break;
+      }
+      sqlite3_busy_timeout(db, 20'000);
+    }
+    ++transactions;
+    for (const std::string& sql : {std::string("BEGIN"), arguments[1], arguments[1]}) {
+      const std::string rows = RunSql(db, sql);
+      if (rows != (sql == "BEGIN" ? "" : arguments[2]) && error.empty()) error = rows;
+    }
+    RunSql(db, "COMMIT");
+  }
+  sqlite3_close(db);
+  std::printf("%d %s\n", transactions, error.c_str());
+  return 0;
+}
+
 // Dispatches when the registration is that of this process's command.
 void Dispatch(std::string_view name, ChildCommand command) {
   std::vector<std::string> arguments = OwnArguments();
@@ -89,6 +123,7 @@ int SettleCommandMain(const std::vector<std::string>& arguments) {
 
 const RegisterChildCommand kSettle(sqlite::kSettleCommand, SettleCommandMain);
 const RegisterChildCommand kStock("test-stock", StockMain);
+const RegisterChildCommand kHammer("test-hammer", HammerMain);
 
 pid_t Spawn(const std::vector<std::string>& argv, int in, int out) {
   std::vector<char*> arguments;
@@ -101,6 +136,18 @@ pid_t Spawn(const std::vector<std::string>& argv, int in, int out) {
   pid_t pid = -1;
   CHECK(posix_spawnp(&pid, arguments[0], &actions, nullptr, arguments.data(), environ) == 0);
   posix_spawn_file_actions_destroy(&actions);
+  return pid;
+}
+
+pid_t SpawnWithPipes(const std::vector<std::string>& argv, std::FILE** to, std::FILE** from) {
+  int in[2];
+  int out[2];
+  CHECK(::pipe2(in, O_CLOEXEC) == 0 && ::pipe2(out, O_CLOEXEC) == 0);
+  const pid_t pid = Spawn(argv, in[0], out[1]);
+  ::close(in[0]);
+  ::close(out[1]);
+  *to = ::fdopen(in[1], "w");
+  *from = ::fdopen(out[0], "r");
   return pid;
 }
 
@@ -140,14 +187,7 @@ int RunProcess(const std::vector<std::string>& argv, std::string* output) {
 }
 
 StockProcess::StockProcess(const std::string& database_path) {
-  int in[2];
-  int out[2];
-  CHECK(::pipe2(in, O_CLOEXEC) == 0 && ::pipe2(out, O_CLOEXEC) == 0);
-  pid_ = Spawn({OwnProgram(), "test-stock", database_path}, in[0], out[1]);
-  ::close(in[0]);
-  ::close(out[1]);
-  to_ = ::fdopen(in[1], "w");
-  from_ = ::fdopen(out[0], "r");
+  pid_ = SpawnWithPipes({OwnProgram(), "test-stock", database_path}, &to_, &from_);
 }
 
 StockProcess::~StockProcess() {
@@ -170,6 +210,32 @@ std::string StockProcess::ReadAnswer() {
   std::string text(size, '\0');
   CHECK(std::fread(text.data(), 1, size, from_) == size);
   return text;
+}
+
+HammeringProcess::HammeringProcess(const std::string& database_path, const std::string& query,
+                                   const std::string& expected) {
+  pid_ =
+      SpawnWithPipes({OwnProgram(), "test-hammer", database_path, query, expected}, &to_, &from_);
+}
+
+HammeringProcess::~HammeringProcess() {
+  int ignored;
+  Stop(&ignored);
+}
+
+std::string HammeringProcess::Stop(int* transactions) {
+  *transactions = 0;
+  if (to_ == nullptr) return "";
+  std::fclose(to_);
+  to_ = nullptr;
+  char line[1000] = "";
+  if (std::fgets(line, sizeof(line), from_) == nullptr) std::strcpy(line, "0 it died\n");
+  std::fclose(from_);
+  Wait(pid_);
+  char* rest = nullptr;
+  *transactions = static_cast<int>(std::strtol(line, &rest, 10));
+  const std::string error = rest + 1;
+  return error.substr(0, error.find('\n'));
 }
 
 }  // namespace litefs::test

@@ -46,4 +46,23 @@ class StockProcess {
   std::FILE* from_ = nullptr;
 };
 
+// A process that reads a database as fast as it can, on connections that it opens and closes: each
+// read transaction runs the query twice, which must give expected both times.
+class HammeringProcess {
+ public:
+  HammeringProcess(const std::string& database_path, const std::string& query,
+                   const std::string& expected);
+  ~HammeringProcess();
+  HammeringProcess(const HammeringProcess&) = delete;
+  HammeringProcess& operator=(const HammeringProcess&) = delete;
+
+  // Ends it.  Returns "" if all went well, else the first error.
+  std::string Stop(int* transactions);
+
+ private:
+  pid_t pid_ = -1;
+  std::FILE* to_ = nullptr;
+  std::FILE* from_ = nullptr;
+};
+
 }  // namespace litefs::test

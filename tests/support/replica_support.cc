@@ -24,7 +24,7 @@ Change::Change(const Image& from, const Image& to) : to_(to) {
 }
 
 absl::Status Change::Read(size_t i, std::span<std::byte> page) {
-  CHECK(page.size() == to_.page_bytes);
+  if (page.size() != to_.page_bytes) return absl::InvalidArgumentError("another page size");
   std::memcpy(page.data(), &to_.bytes[size_t{pages_[i] - 1} * to_.page_bytes], page.size());
   return absl::OkStatus();
 }
