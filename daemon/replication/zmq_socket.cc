@@ -80,6 +80,8 @@ void SetOptions(zmq::socket_t& socket, ZmqSocket::Kind kind) {
       socket.set(opt::router_mandatory, true);  // an unroutable message is an error, not a loss
       socket.set(opt::router_handover, false);  // nobody takes over another's identity
       break;
+    case ZmqSocket::Kind::kMonitor:
+      break;
     case ZmqSocket::Kind::kPull:
       SetQueues(socket, kRequestQueueMessages, kServeQueueMessages,
                 kChunkBytes + kMaxHeaderBytes + kMaxTrailerBytes);
@@ -99,6 +101,8 @@ zmq::socket_type TypeOf(ZmqSocket::Kind kind) {
       return zmq::socket_type::router;
     case ZmqSocket::Kind::kPull:
       return zmq::socket_type::dealer;
+    case ZmqSocket::Kind::kMonitor:
+      return zmq::socket_type::pair;
   }
   CHECK(false);
 }
@@ -306,17 +310,20 @@ absl::StatusOr<ZmqSocket> ZmqSocket::Monitor(zmq::context_t& context) {
     zmq::socket_t monitor(context, zmq::socket_type::pair);
     monitor.set(opt::linger, 0);
     monitor.connect(endpoint);
-    return ZmqSocket(std::move(monitor), Kind::kPull);
+    return ZmqSocket(std::move(monitor), Kind::kMonitor);
   } catch (const zmq::error_t& error) {
     return ZmqStatus("monitor a socket", error);
   }
 }
 
 std::optional<ZmqSocket::Event> ZmqSocket::ReadEvent() {
-  std::vector<Frame> frames;  // event number (16 bits), value (32 bits); endpoint
-  if (!Receive(&frames).ok() || frames.empty()) return std::nullopt;
+  Frame frame;  // event number (16 bits), value (32 bits); then the endpoint
+  if (const absl::StatusOr<bool> got = Next(&frame); !got.ok() || !*got) return std::nullopt;
   uint16_t event = 0;
-  if (frames[0].size() >= sizeof(event)) std::memcpy(&event, frames[0].data(), sizeof(event));
+  if (frame.size() >= sizeof(event)) std::memcpy(&event, frame.data(), sizeof(event));
+  while (frame.more()) {
+    if (const absl::StatusOr<bool> got = Next(&frame); !got.ok() || !*got) break;
+  }
   if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) return Event::kConnected;
   return event == ZMQ_EVENT_DISCONNECTED ? Event::kDisconnected : Event::kOther;
 }

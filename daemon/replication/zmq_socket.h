@@ -41,6 +41,7 @@ class ZmqSocket {
     kSubscribe,  // SUB, replica
     kServe,      // ROUTER, primary
     kPull,       // DEALER, replica
+    kMonitor,    // PAIR, made by Monitor
   };
 
   ZmqSocket() = default;
