@@ -1,7 +1,8 @@
 // The composition root of a running node: what RunDaemon makes and in which order it ends.
 //
-//   primary:  Store ◄── SessionServer (this thread)       ReplicationServer ──► PrimaryChain ──► Store
-//   replica:  Store ◄── SessionServer (this thread)       ReplicationClient ──► ReplicaChain ──► Store
+//   primary:  Store ◄── SessionServer (this thread)       ReplicationServer ──► PrimaryChain ──►
+//   Store replica:  Store ◄── SessionServer (this thread)       ReplicationClient ──► ReplicaChain
+//   ──► Store
 //                                                         Applier ──► Store
 
 #include "daemon/daemon.h"
@@ -75,31 +76,31 @@ absl::Status Daemon::Start() {
                                                       .make_cluster_id = config_.primary}));
   ASSIGN_OR_RETURN(status_, session::StatusFile::Open(node_->status_path()));
   ipc::StatusPage& page = status_->status();
-  page.role.store(static_cast<uint32_t>(config_.primary ? ipc::Role::kPrimary
-                                                        : ipc::Role::kReplica));
+  page.role.store(
+      static_cast<uint32_t>(config_.primary ? ipc::Role::kPrimary : ipc::Role::kReplica));
   page.write_timeout_ms.store(static_cast<uint32_t>(config_.write_timeout.count()));
   page.lease_deadline_ns.store(ipc::kNoDeadline);
+  ASSIGN_OR_RETURN(store_, store::Store::Open({.node = node_.get(),
+                                               .primary = config_.primary,
+                                               .globs = config_.databases,
+                                               .retention_ms = config_.retention.age.count(),
+                                               .retention_bytes = config_.retention.size_bytes,
+                                               .clock = &SystemClock(),
+                                               .on_commit = [this](const std::string& name,
+                                                                   ltx::TxId min, ltx::TxId max) {
+                                                 if (publisher_ != nullptr)
+                                                   publisher_->Committed(name, min, max);
+                                               }}));
   ASSIGN_OR_RETURN(
-      store_,
-      store::Store::Open({.node = node_.get(),
-                          .primary = config_.primary,
-                          .globs = config_.databases,
-                          .retention_ms = config_.retention.age.count(),
-                          .retention_bytes = config_.retention.size_bytes,
-                          .clock = &SystemClock(),
-                          .on_commit = [this](const std::string& name, ltx::TxId min, ltx::TxId max) {
-                            if (publisher_ != nullptr) publisher_->Committed(name, min, max);
-                          }}));
-  ASSIGN_OR_RETURN(server_,
-                   SessionServer::Open({.socket_path = node_->socket_path(),
-                                        .status = status_.get(),
-                                        .store = store_.get(),
-                                        .on_control =
-                                            [this](const std::string& text,
-                                                   SessionServer::Respond respond) {
-                                              Control(text, std::move(respond));
-                                            },
-                                        .stop_when_unused = options_.while_used}));
+      server_,
+      SessionServer::Open({.socket_path = node_->socket_path(),
+                           .status = status_.get(),
+                           .store = store_.get(),
+                           .on_control =
+                               [this](const std::string& text, SessionServer::Respond respond) {
+                                 Control(text, std::move(respond));
+                               },
+                           .stop_when_unused = options_.while_used}));
   RETURN_IF_ERROR(StartReplication());
   LogInfo("daemon", fmt::format("ready dir={} node={} cluster={} role={}", config_.dir,
                                 Hex16(node_->node_id()), node_->cluster_id(),
@@ -234,8 +235,8 @@ nlohmann::json Daemon::Status() {
                  {"error", info.error}});
     databases.push_back(std::move(json));
   }
-  const auto uptime = std::chrono::duration_cast<std::chrono::milliseconds>(SystemClock().Boot() -
-                                                                            started_);
+  const auto uptime =
+      std::chrono::duration_cast<std::chrono::milliseconds>(SystemClock().Boot() - started_);
   return {{"version", kVersion},
           {"pid", ::getpid()},
           {"node_id", Hex16(node_->node_id())},

@@ -2,8 +2,8 @@
 // the encoder wants to know first whether there is anything to write; and a page that did not
 // change, the common case after a checkpoint or a spilled rollback, must cost its checksum only.
 // The pages are in the page cache; the second read of one costs less than compressing it.
-// A page must not change in between: it is locked by the app that waits for us, or an old WAL frame.
-// It is checked all the same: the second pass recomputes the checksum.
+// A page must not change in between: it is locked by the app that waits for us, or an old WAL
+// frame. It is checked all the same: the second pass recomputes the checksum.
 
 #include "daemon/db/chain.h"
 
@@ -28,8 +28,8 @@ constexpr size_t kSinkFlushBytes = 1 << 20;
 
 absl::StatusOr<std::vector<PageChange>> ChangesOf(ltx::ByteSource& source, ltx::FileInfo* info) {
   std::vector<PageChange> changes;
-  ASSIGN_OR_RETURN(*info, ltx::DecodeFile(source, [&](ltx::PageNo pgno,
-                                                      std::span<const std::byte> page) {
+  ASSIGN_OR_RETURN(*info,
+                   ltx::DecodeFile(source, [&](ltx::PageNo pgno, std::span<const std::byte> page) {
                      changes.push_back({pgno, ltx::PageChecksum(pgno, page)});
                      return absl::OkStatus();
                    }));
@@ -137,8 +137,8 @@ absl::Status Chain::FindChanges(std::span<const ltx::PageNo> candidates, const N
 
 absl::StatusOr<ltx::Trailer> Chain::EncodeChanges(const ltx::Header& header, const NewState& state,
                                                   const ReadPage& read_page) {
-  const bool replaced = header.is_snapshot() || !table_valid_ ||
-                        table_->page_bytes() != state.page_bytes;
+  const bool replaced =
+      header.is_snapshot() || !table_valid_ || table_->page_bytes() != state.page_bytes;
   ltx::Checksum database = replaced ? ltx::kEmptyDatabaseChecksum : table_->position().checksum;
   if (!replaced) {
     for (ltx::PageNo pgno = state.size_pages + 1; pgno <= table_->size_pages(); ++pgno) {

@@ -123,9 +123,9 @@ absl::StatusOr<Database::Copy> Database::CopyContent() {
     if (done.ok() && *done) return copy;
     if (!done.ok() || std::chrono::steady_clock::now() > deadline) {
       stop_noting();
-      return done.ok() ? absl::UnavailableError(fmt::format(
-                             "{}: {} pages are being written by a long transaction", name(),
-                             missed.size()))
+      return done.ok() ? absl::UnavailableError(
+                             fmt::format("{}: {} pages are being written by a long transaction",
+                                         name(), missed.size()))
                        : done.status();
     }
     // An app's transaction has pages in the file that are not committed: wait for its end.

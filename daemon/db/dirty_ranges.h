@@ -1,6 +1,6 @@
-// DirtyRanges: the bytes of a database file that may have changed, as the shim reported them, turned
-// into page numbers.  Bounded: beyond kMaxRanges it knows no more than "everything".
-// Pure; not thread-safe.
+// DirtyRanges: the bytes of a database file that may have changed, as the shim reported them,
+// turned into page numbers.  Bounded: beyond kMaxRanges it knows no more than "everything". Pure;
+// not thread-safe.
 
 #pragma once
 

@@ -45,7 +45,8 @@ absl::StatusOr<std::unique_ptr<LtxLog>> LtxLog::Open(const std::string& director
   return log;
 }
 
-// Goes from the newest file to the oldest, so that what stays is the longest sound end of the chain.
+// Goes from the newest file to the oldest, so that what stays is the longest sound end of the
+// chain.
 absl::Status LtxLog::Load(std::string* report) {
   ::unlink(TemporaryPath().c_str());
   ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(directory_));
@@ -63,8 +64,8 @@ absl::Status LtxLog::Load(std::string* report) {
           file.status().code() != absl::StatusCode::kOutOfRange) {
         return file.status();  // an error of reading is no verdict on the file
       }
-      *report += fmt::format("set aside broken {}/{}: {}\n", directory_, name,
-                             file.status().ToString());
+      *report +=
+          fmt::format("set aside broken {}/{}: {}\n", directory_, name, file.status().ToString());
       RETURN_IF_ERROR(SetAside(directory_, name));
       chain_ended = !files_.empty();
       continue;
@@ -121,9 +122,9 @@ absl::StatusOr<LtxFileRef> LtxLog::FileAfter(const ltx::Position& from) const {
   MutexLock lock(mu_);
   if (files_.empty()) return absl::NotFoundError("the chain is empty");
   if (from == files_.back().end()) return absl::NotFoundError("at the tip");
-  const auto next = std::partition_point(
-      files_.begin(), files_.end(),
-      [&](const LtxFileRef& file) { return file.min_txid <= from.txid; });
+  const auto next = std::partition_point(files_.begin(), files_.end(), [&](const LtxFileRef& file) {
+    return file.min_txid <= from.txid;
+  });
   if (next == files_.end() || next->min_txid != from.txid + 1 ||
       (from.txid != 0 && next->pre_apply != from.checksum)) {
     return absl::OutOfRangeError(ltx::FormatPosition(from) + " is not in the chain");
@@ -172,8 +173,8 @@ absl::Status LtxLog::MoveAway(const std::string& destination) {
   MutexLock lock(mu_);
   while (!files_.empty()) {
     const LtxFileRef& file = files_.front();
-    RETURN_IF_ERROR(
-        Rename(PathOf(file), destination + "/" + ltx::FormatFileName(file.min_txid, file.max_txid)));
+    RETURN_IF_ERROR(Rename(PathOf(file),
+                           destination + "/" + ltx::FormatFileName(file.min_txid, file.max_txid)));
     size_bytes_ -= DiskBytes(file.size_bytes);
     files_.pop_front();
   }

@@ -28,7 +28,8 @@ absl::Status LtxPageSource::Add(UniqueFd fd, const std::string& name) {
 }
 
 void LtxPageSource::Finish() {
-  // From the newest file to the oldest: a page counts while no later file made the database smaller.
+  // From the newest file to the oldest: a page counts while no later file made the database
+  // smaller.
   ltx::PageNo smallest = std::numeric_limits<ltx::PageNo>::max();
   for (size_t f = files_.size(); f-- > 0;) {
     smallest = std::min(smallest, files_[f]->header.commit);
@@ -37,9 +38,8 @@ void LtxPageSource::Finish() {
     }
     ltx::PageIndex().swap(files_[f]->index);
   }
-  std::stable_sort(pages_.begin(), pages_.end(), [](const Page& a, const Page& b) {
-    return a.entry.pgno < b.entry.pgno;
-  });
+  std::stable_sort(pages_.begin(), pages_.end(),
+                   [](const Page& a, const Page& b) { return a.entry.pgno < b.entry.pgno; });
   const auto same = [](const Page& a, const Page& b) { return a.entry.pgno == b.entry.pgno; };
   pages_.erase(std::unique(pages_.begin(), pages_.end(), same), pages_.end());
 }

@@ -44,10 +44,9 @@ absl::Status PageChecksums::Map(size_t bytes) {
   if (const int error = ::posix_fallocate(fd_.get(), 0, static_cast<off_t>(bytes)); error != 0) {
     return ErrnoStatus("reserve space for " + path_, error);
   }
-  void* const map =
-      header_ == nullptr
-          ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0)
-          : ::mremap(header_, mapped_bytes_, bytes, MREMAP_MAYMOVE);
+  void* const map = header_ == nullptr
+                        ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0)
+                        : ::mremap(header_, mapped_bytes_, bytes, MREMAP_MAYMOVE);
   if (map == MAP_FAILED) return ErrnoStatus("map " + path_, errno);
   header_ = static_cast<Header*>(map);
   entries_ = reinterpret_cast<uint64_t*>(header_ + 1);

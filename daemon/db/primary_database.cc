@@ -26,11 +26,10 @@ PrimaryDatabase::PrimaryDatabase(DatabaseOptions options)
 absl::StatusOr<std::unique_ptr<PrimaryDatabase>> PrimaryDatabase::Open(DatabaseOptions options,
                                                                        std::string* report) {
   std::unique_ptr<PrimaryDatabase> database(new PrimaryDatabase(std::move(options)));
-  ASSIGN_OR_RETURN(database->chain_,
-                   Chain::Open({.directory = database->options_.control_directory,
-                                .node_id = database->options_.node_id,
-                                .clock = database->options_.clock},
-                               report));
+  ASSIGN_OR_RETURN(database->chain_, Chain::Open({.directory = database->options_.control_directory,
+                                                  .node_id = database->options_.node_id,
+                                                  .clock = database->options_.clock},
+                                                 report));
   MutexLock lock(database->mu_);
   database->wal_ = std::make_unique<WalCapture>(database->options_.path, &database->file_,
                                                 database->chain_.get());
@@ -254,12 +253,12 @@ absl::Status PrimaryDatabase::CaptureWalLocked() {
   }
   bool lost = false;
   const ltx::Position before = chain_->log().tip();
-  const absl::StatusOr<int> files = wal_->Poll(&lost, [this] {
-    NoteChanges(chain_->prepared_changes());
-  });
+  const absl::StatusOr<int> files =
+      wal_->Poll(&lost, [this] { NoteChanges(chain_->prepared_changes()); });
   wal_retry_ = !files.ok();
   if (lost) {
-    LogWarn("capture", fmt::format("db={} the WAL was reset by a program without the shim", name()));
+    LogWarn("capture",
+            fmt::format("db={} the WAL was reset by a program without the shim", name()));
     suspects_.AddEverything();
   }
   const ltx::Position after = chain_->log().tip();

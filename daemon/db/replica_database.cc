@@ -27,12 +27,11 @@ constexpr size_t kCopyBytes = 1 << 20;
 absl::StatusOr<std::unique_ptr<ReplicaDatabase>> ReplicaDatabase::Open(DatabaseOptions options,
                                                                        std::string* report) {
   std::unique_ptr<ReplicaDatabase> database(new ReplicaDatabase(std::move(options)));
-  ASSIGN_OR_RETURN(database->chain_,
-                   Chain::Open({.directory = database->options_.control_directory,
-                                .node_id = database->options_.node_id,
-                                .clock = database->options_.clock,
-                                .replica = true},
-                               report));
+  ASSIGN_OR_RETURN(database->chain_, Chain::Open({.directory = database->options_.control_directory,
+                                                  .node_id = database->options_.node_id,
+                                                  .clock = database->options_.clock,
+                                                  .replica = true},
+                                                 report));
   MutexLock lock(database->mu_);
   if (const absl::Status status = database->OpenFile(); !status.ok()) {
     *report += fmt::format("{}: {}\n", database->name(), status.ToString());
@@ -148,9 +147,9 @@ absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(ltx::ByteSource& source) 
   RETURN_IF_ERROR(StoreFile(source, temporary));
   if (!follows && tip.txid != 0) {  // (I2) another branch, or one too old to be continued
     RETURN_IF_ERROR(MakeDirectory(options_.control_directory + "/branches"));
-    RETURN_IF_ERROR(chain_->log().MoveAway(
-        fmt::format("{}/branches/{}-{}", options_.control_directory, options_.clock->WallMs(),
-                    Hex16(tip.txid))));
+    RETURN_IF_ERROR(
+        chain_->log().MoveAway(fmt::format("{}/branches/{}-{}", options_.control_directory,
+                                           options_.clock->WallMs(), Hex16(tip.txid))));
   }
   RETURN_IF_ERROR(chain_->Accept(temporary, {.min_txid = header.min_txid,
                                              .max_txid = header.max_txid,
@@ -234,8 +233,8 @@ absl::Status ReplicaDatabase::CheckFits(LtxPageSource& source, bool replace) {
 
 absl::Status ReplicaDatabase::ApplyBatch(LtxPageSource& source) {
   const ltx::Header& header = source.last();
-  const bool replace = source.first().is_snapshot() ||
-                       chain_->table().page_bytes() != header.page_bytes;
+  const bool replace =
+      source.first().is_snapshot() || chain_->table().page_bytes() != header.page_bytes;
   if (const absl::Status fits = CheckFits(source, replace); !fits.ok()) {
     if (absl::IsDataLoss(fits)) RETURN_IF_ERROR(KeepDiverged(std::string(fits.message())));
     return fits;
@@ -247,8 +246,7 @@ absl::Status ReplicaDatabase::ApplyBatch(LtxPageSource& source) {
   }
   error_.clear();
   if (replace) RETURN_IF_ERROR(chain_->ResetTable(header.page_bytes, 0, 0, {}));
-  RETURN_IF_ERROR(
-      chain_->Applied(changes_, header.page_bytes, header.commit, header.max_txid));
+  RETURN_IF_ERROR(chain_->Applied(changes_, header.page_bytes, header.commit, header.max_txid));
   NoteChanges(changes_);
   CHECK(chain_->position().checksum == source.post_apply());
   if (options_.on_commit) {

@@ -97,8 +97,7 @@ absl::StatusOr<uint32_t> WalCapture::LastCommittedFrame() const {
 // a full batch.  Fills batch_frames_.  end_frame == first_frame: there is no complete transaction.
 absl::StatusOr<WalCapture::Batch> WalCapture::ReadBatch(uint32_t limit) {
   const size_t frame_bytes = sqlite::kWalFrameHeaderBytes + header_.page_bytes;
-  const auto frames_a_read =
-      static_cast<uint32_t>(std::max<size_t>(1, kReadBytes / frame_bytes));
+  const auto frames_a_read = static_cast<uint32_t>(std::max<size_t>(1, kReadBytes / frame_bytes));
   buffer_.resize(frames_a_read * frame_bytes);
   batch_frames_.clear();
   Batch batch{.first_frame = next_frame_, .end_frame = next_frame_, .checksum = checksum_};
@@ -119,8 +118,8 @@ absl::StatusOr<WalCapture::Batch> WalCapture::ReadBatch(uint32_t limit) {
           sqlite::UpdateWalChecksum(running, data.first(8), header_.big_endian_checksums);
       sum = sqlite::UpdateWalChecksum(sum, data.subspan(sqlite::kWalFrameHeaderBytes),
                                       header_.big_endian_checksums);
-      valid = head.salt1 == header_.salt1 && head.salt2 == header_.salt2 &&
-              head.pgno != 0 && sum == head.checksum;
+      valid = head.salt1 == header_.salt1 && head.salt2 == header_.salt2 && head.pgno != 0 &&
+              sum == head.checksum;
       if (!valid) break;
       running = sum;
       batch_frames_.emplace_back(head.pgno, frame);
@@ -151,18 +150,17 @@ absl::Status WalCapture::Capture(const Batch& batch, bool* published) {
       .transactions = batch.transactions,
       .wal_offset =
           static_cast<int64_t>(sqlite::WalFrameOffset(batch.first_frame, header_.page_bytes)),
-      .wal_size = static_cast<int64_t>(
-          uint64_t{batch.end_frame - batch.first_frame} *
-          (sqlite::kWalFrameHeaderBytes + header_.page_bytes)),
+      .wal_size = static_cast<int64_t>(uint64_t{batch.end_frame - batch.first_frame} *
+                                       (sqlite::kWalFrameHeaderBytes + header_.page_bytes)),
       .wal_salt1 = header_.salt1,
       .wal_salt2 = header_.salt2};
   const auto read_page = [&](ltx::PageNo pgno, std::span<std::byte> page) -> absl::Status {
     const auto it = newest_.find(pgno);
     if (it == newest_.end()) return ReadPage(pgno, page);
-    return ReadExactAt(fd_.get(), page,
-                       sqlite::WalFrameOffset(it->second, header_.page_bytes) +
-                           sqlite::kWalFrameHeaderBytes,
-                       wal_path_);
+    return ReadExactAt(
+        fd_.get(), page,
+        sqlite::WalFrameOffset(it->second, header_.page_bytes) + sqlite::kWalFrameHeaderBytes,
+        wal_path_);
   };
   ASSIGN_OR_RETURN(const bool changed, chain_->Prepare(candidates_, state, read_page));
   if (changed) RETURN_IF_ERROR(chain_->Publish());
@@ -249,8 +247,7 @@ absl::Status WalCapture::Resume(bool to_end) {
 
 void WalCapture::DescribePosition(Chain::NewState* state) const {
   if (!fd_.valid() || header_.page_bytes == 0) return;
-  state->wal_offset =
-      static_cast<int64_t>(sqlite::WalFrameOffset(next_frame_, header_.page_bytes));
+  state->wal_offset = static_cast<int64_t>(sqlite::WalFrameOffset(next_frame_, header_.page_bytes));
   state->wal_size = 0;
   state->wal_salt1 = header_.salt1;
   state->wal_salt2 = header_.salt2;
@@ -259,10 +256,10 @@ void WalCapture::DescribePosition(Chain::NewState* state) const {
 absl::Status WalCapture::ReadPage(ltx::PageNo pgno, std::span<std::byte> page) const {
   const auto it = frame_of_.find(pgno);
   if (it == frame_of_.end()) return file_->ReadPage(pgno, page);
-  return ReadExactAt(fd_.get(), page,
-                     sqlite::WalFrameOffset(it->second, header_.page_bytes) +
-                         sqlite::kWalFrameHeaderBytes,
-                     wal_path_);
+  return ReadExactAt(
+      fd_.get(), page,
+      sqlite::WalFrameOffset(it->second, header_.page_bytes) + sqlite::kWalFrameHeaderBytes,
+      wal_path_);
 }
 
 }  // namespace litefs::db

@@ -32,8 +32,8 @@ class WalCapture {
   absl::StatusOr<bool> HasUncaptured();
 
   // At start: takes the frames that the chain's last file already covers as captured, so that the
-  // next Poll goes on behind them; or all that are committed, if that file is not from this log or to_end is set.
-  // Either way the caller must compare the whole database once.
+  // next Poll goes on behind them; or all that are committed, if that file is not from this log or
+  // to_end is set. Either way the caller must compare the whole database once.
   absl::Status Resume(bool to_end);
 
   // The app's shim has announced that the log is about to be reset, and Poll has captured it.
@@ -72,7 +72,7 @@ class WalCapture {
   UniqueFd fd_;
   uint64_t inode_ = 0;
   sqlite::WalHeader header_;
-  uint32_t next_frame_ = 1;  // 1-based, as in SQLite
+  uint32_t next_frame_ = 1;       // 1-based, as in SQLite
   sqlite::WalChecksum checksum_;  // chained, up to next_frame_
   ltx::PageNo size_pages_ = 0;
   bool reset_expected_ = true;

@@ -23,10 +23,10 @@ namespace litefs::session {
 namespace {
 
 constexpr uint64_t kListenerId = 1, kSignalId = 2, kWakeupId = 3;
-constexpr int kMessagesATurn = 64;        // then the other sessions have theirs
-constexpr int kFirstAttentionMs = 10;     // between two looks at a database that needs one,
-constexpr int kLastAttentionMs = 500;     // doubling from the first to the last
-constexpr int kUnusedMs = 1000;           // of stop_when_unused
+constexpr int kMessagesATurn = 64;     // then the other sessions have theirs
+constexpr int kFirstAttentionMs = 10;  // between two looks at a database that needs one,
+constexpr int kLastAttentionMs = 500;  // doubling from the first to the last
+constexpr int kUnusedMs = 1000;        // of stop_when_unused
 constexpr int64_t kPruneMs = 30'000;
 constexpr int kSendBufferBytes = 256 << 10;
 
@@ -94,9 +94,8 @@ absl::Status SessionServer::Setup() {
     return ErrnoStatus("set up the server", errno);
   }
   ASSIGN_OR_RETURN(listener_, Listen(options_.socket_path));
-  const std::array<std::pair<int, uint64_t>, 3> own = {{{listener_.get(), kListenerId},
-                                                        {signals_.get(), kSignalId},
-                                                        {wakeup_.get(), kWakeupId}}};
+  const std::array<std::pair<int, uint64_t>, 3> own = {
+      {{listener_.get(), kListenerId}, {signals_.get(), kSignalId}, {wakeup_.get(), kWakeupId}}};
   for (const auto& [fd, id] : own) {
     epoll_event event{.events = EPOLLIN, .data = {.u64 = id}};
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
@@ -293,8 +292,7 @@ bool SessionServer::ServeOne(Session& session, std::string_view message) {
     return HandleControl(session, message);
   }
   if (session.entry == nullptr) {
-    return type == static_cast<uint32_t>(ipc::MessageType::kHello) &&
-           HandleHello(session, message);
+    return type == static_cast<uint32_t>(ipc::MessageType::kHello) && HandleHello(session, message);
   }
   return session.entry->primary != nullptr && HandleEvent(session, type, message);
 }
@@ -348,12 +346,12 @@ bool SessionServer::HandleHello(Session& session, std::string_view message) {
   }
   session.entry = *entry;
   if (session.entry->primary != nullptr) session.entry->primary->SessionStarted(session.id);
-  return Send(session,
-              ipc::Welcome{.role = options_.store->primary() ? ipc::Role::kPrimary
-                                                             : ipc::Role::kReplica,
-                           .bell_slot = session.entry->slot,
-                           .text = ""},
-              options_.status->fd());
+  return Send(
+      session,
+      ipc::Welcome{.role = options_.store->primary() ? ipc::Role::kPrimary : ipc::Role::kReplica,
+                   .bell_slot = session.entry->slot,
+                   .text = ""},
+      options_.status->fd());
 }
 
 // Another session's outcome may lie unread in its socket: it was sent before that process let go of
@@ -433,18 +431,17 @@ bool SessionServer::HandleControl(Session& session, std::string_view message) {
   session.control = true;
   const uint64_t session_id = session.id;
   const uint64_t request_id = control.id;
-  options_.on_control(
-      std::string(control.json), [this, session_id, request_id](ControlAnswer answer) {
-        auto shared = std::make_shared<ControlAnswer>(std::move(answer));
-        Post([this, session_id, request_id, shared] {
-          const auto it = sessions_.find(session_id);
-          if (it == sessions_.end()) return;
-          const ipc::ControlReply reply{.id = request_id,
-                                        .error = static_cast<uint32_t>(shared->error),
-                                        .json = shared->json};
-          if (!Send(*it->second, reply, shared->fd.get())) End(session_id);
-        });
-      });
+  options_.on_control(std::string(control.json), [this, session_id,
+                                                  request_id](ControlAnswer answer) {
+    auto shared = std::make_shared<ControlAnswer>(std::move(answer));
+    Post([this, session_id, request_id, shared] {
+      const auto it = sessions_.find(session_id);
+      if (it == sessions_.end()) return;
+      const ipc::ControlReply reply{
+          .id = request_id, .error = static_cast<uint32_t>(shared->error), .json = shared->json};
+      if (!Send(*it->second, reply, shared->fd.get())) End(session_id);
+    });
+  });
   return true;
 }
 

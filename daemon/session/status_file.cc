@@ -17,8 +17,8 @@ absl::StatusOr<std::unique_ptr<StatusFile>> StatusFile::Open(const std::string& 
   if (const int error = ::posix_fallocate(fd.get(), 0, ipc::kStatusFileBytes); error != 0) {
     return ErrnoStatus("reserve space for " + path, error);
   }
-  void* const map = ::mmap(nullptr, ipc::kStatusFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-                           fd.get(), 0);
+  void* const map =
+      ::mmap(nullptr, ipc::kStatusFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (map == MAP_FAILED) return ErrnoStatus("map " + path, errno);
   std::unique_ptr<StatusFile> file(new StatusFile(std::move(fd), map));
   ipc::StatusPage& status = file->status();

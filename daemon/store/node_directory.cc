@@ -40,8 +40,7 @@ absl::StatusOr<std::unique_ptr<NodeDirectory>> NodeDirectory::Open(const Options
     if (errno != EWOULDBLOCK) return ErrnoStatus("lock " + node->control_ + "/lock", errno);
     return absl::AlreadyExistsError("another daemon runs for " + directory);
   }
-  ASSIGN_OR_RETURN(const std::vector<std::string> leftovers,
-                   ListDirectory(node->temporary_path()));
+  ASSIGN_OR_RETURN(const std::vector<std::string> leftovers, ListDirectory(node->temporary_path()));
   for (const std::string& name : leftovers) {
     ::unlink((node->temporary_path() + "/" + name).c_str());  // incomplete by definition
   }
@@ -57,8 +56,9 @@ absl::Status NodeDirectory::LoadIdentity(const Options& options) {
     const nlohmann::json id = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
     if (!id.is_object() || !id.contains("node_id") || !id["node_id"].is_string() ||
         !id.contains("cluster_id") || !id["cluster_id"].is_string()) {
-      return absl::DataLossError(control_ + "/id is damaged; restore it, or remove it to make this "
-                                            "node a new one");
+      return absl::DataLossError(control_ +
+                                 "/id is damaged; restore it, or remove it to make this "
+                                 "node a new one");
     }
     node_id = id["node_id"];
     cluster_id_ = id["cluster_id"];
