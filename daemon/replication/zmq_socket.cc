@@ -197,7 +197,9 @@ struct Joined {
   std::vector<Frame> parts;
 };
 
-Frame Join(std::span<Frame> parts) {
+}  // namespace
+
+Frame JoinParts(std::span<Frame> parts) {
   auto joined = std::make_unique<Joined>();
   size_t size = 1 + parts.size() * sizeof(uint32_t);
   for (const Frame& part : parts) size += part.size();
@@ -218,8 +220,7 @@ Frame Join(std::span<Frame> parts) {
       hint->data.get(), size, [](void*, void* owner) { delete static_cast<Joined*>(owner); }, hint);
 }
 
-// Appends the parts of a frame; false if it is not what Join makes.
-bool Split(const Frame& frame, std::vector<Frame>* parts) {
+bool SplitParts(const Frame& frame, std::vector<Frame>* parts) {
   const auto* const data = static_cast<const std::byte*>(frame.data());
   if (frame.size() == 0) return false;
   const auto count = static_cast<size_t>(data[frame.size() - 1]);
@@ -236,8 +237,6 @@ bool Split(const Frame& frame, std::vector<Frame>* parts) {
   return at == frame.size() - trailer;
 }
 
-}  // namespace
-
 absl::Status ZmqSocket::Send(std::span<Frame> frames) {
   try {
     if (kind_ == Kind::kServe) {  // the peer's routing id stays a frame of its own
@@ -246,7 +245,7 @@ absl::Status ZmqSocket::Send(std::span<Frame> frames) {
       if (!sent) return absl::UnavailableError("");
       frames = frames.subspan(1);
     }
-    Frame joined = Join(frames);
+    Frame joined = JoinParts(frames);
     // After a routing id the rest cannot be refused: it goes where that one went.
     const auto sent = socket_.send(joined, zmq::send_flags::dontwait);
     return sent ? absl::OkStatus() : absl::UnavailableError("");
@@ -291,7 +290,7 @@ absl::Status ZmqSocket::Receive(std::vector<Frame>* frames) {
       last = std::move(frame);
     }
   }
-  if (count == expected && (kind_ == Kind::kPublish || Split(last, frames))) {
+  if (count == expected && (kind_ == Kind::kPublish || SplitParts(last, frames))) {
     if (kind_ == Kind::kPublish) frames->push_back(std::move(last));  // a subscription
     return absl::OkStatus();
   }

@@ -31,6 +31,11 @@ inline std::span<const std::byte> Bytes(const Frame& frame) {
 }
 inline Frame MakeFrame(std::string_view data) { return Frame(data.data(), data.size()); }
 
+// The parts of a message as the one frame that goes over the wire, and back (docs/REPLICATION.md,
+// "Frames").  SplitParts appends to parts; false if frame is none of JoinParts'.
+Frame JoinParts(std::span<Frame> parts);
+bool SplitParts(const Frame& frame, std::vector<Frame>* parts);
+
 // A context: its I/O thread serves all sockets opened on it, which must be gone before it is.
 absl::StatusOr<std::unique_ptr<zmq::context_t>> NewContext();
 

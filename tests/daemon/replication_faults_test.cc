@@ -10,6 +10,7 @@
 #include <zmq.hpp>
 
 #include "daemon/replication/message.h"
+#include "daemon/replication/zmq_socket.h"
 #include "tests/support/bad_network.h"
 #include "tests/support/replication_nodes.h"
 
@@ -122,17 +123,20 @@ class Stranger {
   void Send(std::string_view data, bool more = false) {
     socket_.send(zmq::buffer(data), more ? zmq::send_flags::sndmore : zmq::send_flags::none);
   }
-  void Send(const Body& body) { Send(Encode(envelope_, body)); }
+  // As a well-formed frame.
+  void SendPart(std::string_view data) {
+    Frame parts[] = {MakeFrame(data)};
+    socket_.send(JoinParts(parts), zmq::send_flags::none);
+  }
+  void Send(const Body& body) { SendPart(Encode(envelope_, body)); }
   // The next message's header, within 10 s.
   absl::StatusOr<Message> Receive() {
     socket_.set(zmq::sockopt::rcvtimeo, 10'000);
-    zmq::message_t header;
-    if (!socket_.recv(header)) return absl::DeadlineExceededError("no answer");
-    while (header.more()) {
-      zmq::message_t rest;
-      if (!socket_.recv(rest) || !rest.more()) break;
-    }
-    absl::StatusOr<Message> message = Decode(Text(header));
+    Frame frame;
+    std::vector<Frame> parts;
+    if (!socket_.recv(frame)) return absl::DeadlineExceededError("no answer");
+    if (!SplitParts(frame, &parts)) return absl::DataLossError("not a frame of ours");
+    absl::StatusOr<Message> message = Decode(Text(parts[0]));
     if (message.ok()) envelope_ = message->envelope;
     return message;
   }
@@ -146,9 +150,6 @@ class Stranger {
   Envelope& envelope() { return envelope_; }
 
  private:
-  static std::string_view Text(const zmq::message_t& m) {
-    return {static_cast<const char*>(m.data()), m.size()};
-  }
   zmq::context_t context_;
   zmq::socket_t socket_;
   Envelope envelope_{"cluster-1", 0, 0};
@@ -186,7 +187,7 @@ TEST(ReplicationGarbage, IsRefusedAndCounted) {
   Stranger stranger(primary);
   stranger.Send("GET / HTTP/1.1");
   EXPECT_EQ(RefusalCode::kMalformed, stranger.ReceiveRefusal());
-  stranger.Send("\x92\x07\x01");  // wire version 7
+  stranger.SendPart("\x92\x07\x01");  // wire version 7
   EXPECT_EQ(RefusalCode::kWrongVersion, stranger.ReceiveRefusal());
   for (int i = 0; i < 9; ++i) stranger.Send("x", i < 8);
   EXPECT_EQ(RefusalCode::kMalformed, stranger.ReceiveRefusal());
@@ -229,7 +230,11 @@ TEST(ReplicationGarbage, NeitherStopsNorSwellsAServer) {
       std::string data = Encode(stranger.envelope(), bodies[random() % std::size(bodies)]);
       for (uint64_t flips = random() % 3; flips > 0; --flips)
         data[random() % data.size()] ^= random();
-      stranger.Send(data, random() % 8 == 0);
+      if (random() % 8 == 0) {
+        stranger.Send(data, random() % 2 == 0);  // not even a frame of ours
+      } else {
+        stranger.SendPart(data);
+      }
     }
     stranger.Send(std::string(kMaxRequestBytes + 1, 'x'));  // ends the connection
     ASSERT_TRUE(replica.sink.WaitFor("app.db", primary.Commit("app.db"))) << round;
@@ -249,17 +254,18 @@ TEST(ReplicationGarbage, OfAPublisherIsCountedAndIgnored) {
   replica.Start();
   const std::string topic = Topic("cluster-1");
   ASSERT_TRUE(Eventually([&] {
-    pub.send(zmq::buffer(topic), zmq::send_flags::sndmore);
-    pub.send(zmq::buffer(std::string("garbage")), zmq::send_flags::none);
+    Frame parts[] = {MakeFrame(topic), MakeFrame("garbage")};
+    pub.send(JoinParts(parts), zmq::send_flags::none);
+    pub.send(zmq::buffer(topic + "not even parts"), zmq::send_flags::none);
     return replica.client->counters().corrupt > 3;
   }));
   // One that claims to be of the session's cluster, but not of the session.
   const Transaction fake{1, "app.db", {1, 1, 0, 5, 3}, true, 7};
   const uint64_t discarded = replica.client->counters().discarded;
   ASSERT_TRUE(Eventually([&] {
-    pub.send(zmq::buffer(topic), zmq::send_flags::sndmore);
-    pub.send(zmq::buffer(Encode({"cluster-1", 1, 12345}, fake)), zmq::send_flags::sndmore);
-    pub.send(zmq::buffer(std::string("abc")), zmq::send_flags::none);
+    Frame parts[] = {MakeFrame(topic), MakeFrame(Encode({"cluster-1", 1, 12345}, fake)),
+                     MakeFrame("abc")};
+    pub.send(JoinParts(parts), zmq::send_flags::none);
     return replica.client->counters().discarded > discarded;
   }));
   EXPECT_FALSE(replica.sink.Has("app.db"));
