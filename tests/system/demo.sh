@@ -22,6 +22,8 @@ daemons=() updaters=()
 finish() {
   local status=$?
   trap - EXIT
+  touch "$scratch/stop"  # the updaters end by themselves
+  [ ${#updaters[@]} = 0 ] || kill "${updaters[@]}" 2>/dev/null || true
   [ ${#daemons[@]} = 0 ] || kill "${daemons[@]}" 2>/dev/null || true
   wait || true
   if [ $status != 0 ]; then
@@ -77,17 +79,20 @@ PRAGMA journal_mode = $1;
 CREATE TABLE updates(n INTEGER);
 CREATE TABLE unicode(code TEXT PRIMARY KEY, name, category, combining, bidi, decomposition, dec,
   digit, numeric, mirrored, old_name, comment, upper, lower, title);
-.separator ;
-.import --ascii --colsep ";" --rowsep "\n" $table unicode
+.mode ascii
+.separator ";" "\n"
+.import $table unicode
 SQL
 }
 
 # Updates rows of one database, a transaction each, until the file STOP is there.
 cat > "$scratch/update.py" <<'PY'
-import os, sqlite3, sys
+import os, sqlite3, sys, time
 path, stop = sys.argv[1:]
 db = sqlite3.connect(path, timeout=30, isolation_level=None)
 done = 0
+while not db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'unicode'").fetchone()[0]:
+    time.sleep(0.01)
 while not os.path.exists(stop) or done < 50:
     try:
         db.execute("BEGIN IMMEDIATE")
@@ -95,10 +100,11 @@ while not os.path.exists(stop) or done < 50:
         db.execute("INSERT INTO updates VALUES (?)", (done,))
         db.execute("COMMIT")
         done += 1
+        time.sleep(0.002)  # SQLite has no queue: leave the importer its turn
     except sqlite3.OperationalError as error:
         if db.in_transaction:
             db.execute("ROLLBACK")
-        if "no such table" not in str(error):
+        if "locked" not in str(error):
             raise
 db.close()
 print(done)
@@ -128,7 +134,7 @@ for mode in wal delete; do
 done
 for mode in wal delete; do
   import_script $mode | LD_PRELOAD=$shim sqlite3 -bail "$scratch/primary/$mode.db" \
-    > /dev/null 2> "$scratch/$mode-import.log" || fail "the import in $mode mode"
+    > "$scratch/$mode-import.log" 2>&1 || fail "the import in $mode mode"
 done
 touch "$scratch/stop"
 for updater in "${updaters[@]}"; do wait "$updater" || fail 'the Python program'; done
