@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <thread>
 
 #include "common/check.h"
 #include "common/posix_io.h"
@@ -34,6 +33,7 @@ ltx::Position Database::position() {
 void Database::NoteChanges(std::span<const PageChange> changes) {
   if (changed_in_copy_ == nullptr) return;
   for (const PageChange& change : changes) changed_in_copy_->insert(change.pgno);
+  copy_progress_.NotifyAll();
 }
 
 void Database::Prune(int64_t oldest_ms, uint64_t max_bytes) {
@@ -129,7 +129,9 @@ absl::StatusOr<Database::Copy> Database::CopyContent() {
                        : done.status();
     }
     // An app's transaction has pages in the file that are not committed: wait for its end.
-    std::this_thread::sleep_for(kCopyRetry);
+    // Woken by the next commit; a rollback only by the clock.
+    MutexLock lock(mu_);
+    copy_progress_.WaitUntil(mu_, std::chrono::steady_clock::now() + kCopyRetry);
   }
 }
 

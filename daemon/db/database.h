@@ -90,6 +90,7 @@ class Database {
   // While a copy is being made: the pages that changed since it began.
   Mutex copy_mu_;  // one copy at a time; before mu_
   PageSet* changed_in_copy_ GUARDED_BY(mu_) = nullptr;
+  CondVar copy_progress_;
   std::vector<std::byte> copy_page_ GUARDED_BY(mu_);
 };
 
