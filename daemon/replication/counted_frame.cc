@@ -37,6 +37,7 @@ absl::StatusOr<Frame> ReadCountedFrame(const ChainFile& file, uint64_t offset, s
   std::byte* const data = payload->data.get();
   Payload* const hint = payload.release();
   payloads_in_flight.fetch_add(1, std::memory_order_acq_rel);
+  // NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDeleteLeaks): ZeroMQ ends it with Release.
   return Frame(data, size_bytes, Release, hint);
 }
 

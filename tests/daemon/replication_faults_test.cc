@@ -49,6 +49,63 @@ TEST_P(ReplicationLoss, DoesNotChangeTheEndState) {
   }
 }
 
+TEST(ReplicationSilence, OfPubTurnsToThePullSocketAndBack) {
+  FakeSource source;
+  Primary primary(&source);
+  primary.options.beacon_interval = milliseconds(50);
+  primary.Start();
+  BadPub proxy(primary.options.pub_endpoint, 0, 1);
+  Replica replica(primary);
+  replica.options.pub_endpoint = proxy.endpoint();
+  replica.options.pub_deadline = milliseconds(300);
+  replica.Start();
+  ASSERT_TRUE(replica.WaitForPub());
+  proxy.set_share(1);
+  ASSERT_TRUE(Eventually([&] { return !replica.client->Status().pub_healthy; }));
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary.Commit("app.db")));
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary.Commit("app.db")));
+  proxy.set_share(0);
+  ASSERT_TRUE(replica.WaitForPub());
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary.Commit("app.db")));
+  EXPECT_EQ(1u, replica.client->counters().sessions);
+}
+
+// A primary that is stopped, or behind a cable that was pulled: its kernel, or nobody, answers.
+TEST(ReplicationSilence, OfThePrimaryEndsTheSession) {
+  zmq::context_t context;
+  zmq::socket_t router(context, zmq::socket_type::router);
+  router.set(zmq::sockopt::linger, 0);
+  router.set(zmq::sockopt::rcvtimeo, 10'000);
+  router.bind("tcp://127.0.0.1:*");
+  FakeSink sink;
+  ReplicationClient client({.pub_endpoint = "",
+                            .pull_endpoint = router.get(zmq::sockopt::last_endpoint),
+                            .cluster_id = "cluster-1",
+                            .node_id = "replica",
+                            .subscribe = false,
+                            .silence_deadline = milliseconds(200)},
+                           &sink);
+  ASSERT_TRUE(client.Start().ok());
+  for (int session = 1; session <= 3; ++session) {
+    zmq::message_t key;
+    zmq::message_t header;
+    do {
+      ASSERT_TRUE(router.recv(key) && router.recv(header));
+      const absl::StatusOr<Message> message =
+          Decode({static_cast<const char*>(header.data()), header.size()});
+      ASSERT_TRUE(message.ok());
+      if (std::holds_alternative<Hello>(message->body)) break;
+    } while (true);
+    router.send(key, zmq::send_flags::sndmore);
+    router.send(zmq::buffer(Encode({"cluster-1", 1, 1}, Welcome{"primary", false})),
+                zmq::send_flags::none);
+    const auto sessions = static_cast<uint64_t>(session);
+    ASSERT_TRUE(Eventually([&] { return client.counters().sessions == sessions; }));
+    ASSERT_TRUE(Eventually([&] { return !client.Status().connected; }));
+    EXPECT_EQ("the primary is silent", client.Status().last_error);
+  }
+}
+
 int PortOf(const std::string& endpoint) {
   return std::stoi(endpoint.substr(endpoint.rfind(':') + 1));
 }

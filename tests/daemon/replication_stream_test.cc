@@ -101,6 +101,20 @@ TEST_P(ReplicationStream, CarriesTwoHundredDatabases) {
   EXPECT_TRUE(Eventually([&] { return replica.client->Status().lag_transactions == 0; }));
 }
 
+TEST_P(ReplicationStream, CostsIdleDatabasesNoPulls) {
+  constexpr uint64_t kDatabases = 1000;
+  for (uint64_t i = 0; i < kDatabases; ++i) primary_.Commit(fmt::format("{}.db", i), 10);
+  Replica replica(primary_);
+  replica.Start();
+  ASSERT_TRUE(replica.sink.WaitFor(source_));
+  EXPECT_EQ(kDatabases, replica.client->counters().pulls);
+  replica.Stop();
+  replica.Start();  // nothing to fetch: the listing is all
+  ASSERT_TRUE(replica.sink.WaitFor("7.db", primary_.Commit("7.db")));
+  EXPECT_LE(replica.client->counters().pulls, 1u);
+  EXPECT_EQ(static_cast<int>(kDatabases) + 1, replica.sink.received());
+}
+
 TEST_P(ReplicationStream, GoesOnWhenTheServerRestarts) {
   Replica replica(primary_);
   replica.Start();

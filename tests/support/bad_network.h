@@ -24,12 +24,13 @@ class BadPub {
   ~BadPub();
   const std::string& endpoint() const { return endpoint_; }
   uint64_t lost() const { return lost_; }
+  void set_share(double share) { share_ = share; }
 
  private:
   void Run();
   void Forward();
 
-  const double share_;
+  std::atomic<double> share_;
   std::mt19937_64 random_;
   zmq::context_t context_;
   zmq::socket_t in_;   // XSUB
