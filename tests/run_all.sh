@@ -47,9 +47,8 @@ lines() { # lines COMMAND...: counts "ok NAME", "not ok NAME", "skip NAME"
 }
 
 finish() {
-  local line="$passed passed, $failed failed"
-  [ $skipped -eq 0 ] || line="$line, $skipped skipped"
-  echo "$line"
+  [ $skipped -eq 0 ] || echo "$skipped skipped"
+  echo "$passed passed, $failed failed"
   [ $failed -eq 0 ] && [ $passed -gt 0 ]
   exit
 }
