@@ -70,37 +70,38 @@ TEST(ReplicationSilence, OfPubTurnsToThePullSocketAndBack) {
   EXPECT_EQ(1u, replica.client->counters().sessions);
 }
 
+// Reads up to a replica's Hello; peer receives its key.
+bool AwaitHello(ZmqSocket& router, Frame* peer) {
+  return Eventually([&] {
+    std::vector<Frame> frames;
+    if (!router.Receive(&frames).ok() || frames.size() < 2) return false;
+    const absl::StatusOr<Message> message = Decode(Text(frames[1]));
+    if (!message.ok() || !std::holds_alternative<Hello>(message->body)) return false;
+    *peer = std::move(frames[0]);
+    return true;
+  });
+}
+
 // A primary that is stopped, or behind a cable that was pulled: its kernel, or nobody, answers.
 TEST(ReplicationSilence, OfThePrimaryEndsTheSession) {
   zmq::context_t context;
-  zmq::socket_t router(context, zmq::socket_type::router);
-  router.set(zmq::sockopt::linger, 0);
-  router.set(zmq::sockopt::rcvtimeo, 10'000);
-  router.bind("tcp://127.0.0.1:*");
+  absl::StatusOr<ZmqSocket> router = ZmqSocket::Open(context, ZmqSocket::Kind::kServe);
+  ASSERT_TRUE(router.ok() && router->Bind("tcp://127.0.0.1:*").ok());
   FakeSink sink;
   ReplicationClient client({.pub_endpoint = "",
-                            .pull_endpoint = router.get(zmq::sockopt::last_endpoint),
+                            .pull_endpoint = router->BoundEndpoint(),
                             .cluster_id = "cluster-1",
                             .node_id = "replica",
                             .subscribe = false,
                             .silence_deadline = milliseconds(200)},
                            &sink);
   ASSERT_TRUE(client.Start().ok());
-  for (int session = 1; session <= 3; ++session) {
-    zmq::message_t key;
-    zmq::message_t header;
-    do {
-      ASSERT_TRUE(router.recv(key) && router.recv(header));
-      const absl::StatusOr<Message> message =
-          Decode({static_cast<const char*>(header.data()), header.size()});
-      ASSERT_TRUE(message.ok());
-      if (std::holds_alternative<Hello>(message->body)) break;
-    } while (true);
-    router.send(key, zmq::send_flags::sndmore);
-    router.send(zmq::buffer(Encode({"cluster-1", 1, 1}, Welcome{"primary", false})),
-                zmq::send_flags::none);
-    const auto sessions = static_cast<uint64_t>(session);
-    ASSERT_TRUE(Eventually([&] { return client.counters().sessions == sessions; }));
+  for (uint64_t session = 1; session <= 3; ++session) {
+    std::vector<Frame> welcome(2);
+    ASSERT_TRUE(AwaitHello(*router, &welcome[0]));
+    welcome[1] = MakeFrame(Encode({"cluster-1", 1, 1}, Welcome{"primary", false}));
+    ASSERT_TRUE(router->Send(welcome).ok());
+    ASSERT_TRUE(Eventually([&] { return client.counters().sessions == session; }));
     ASSERT_TRUE(Eventually([&] { return !client.Status().connected; }));
     EXPECT_EQ("the primary is silent", client.Status().last_error);
   }
