@@ -91,9 +91,9 @@ inline constexpr uint64_t kNoDeadline = ~uint64_t{0};
 // The rest of the status file: written by both sides.  Nothing here is trusted: a wrong value
 // costs a late or a needless wake-up, no more.
 //
-// The shim, after a WAL commit:   ++bells[slot]; fence; if (sleeping) send kBell.
-// The daemon, before it sleeps:   sleeping = 1; fence; look at every bell once more.
-// So one of the two always sees the other.
+// The shim, after a WAL commit:   ++bells[slot]; if (sleeping) send kBell.
+// The daemon, before it sleeps:   sleeping = 1; look at every bell once more.
+// All four are sequentially consistent, so one of the two always sees the other.
 inline constexpr uint32_t kBellCount = 8192;
 struct BellPage {
   std::atomic<uint32_t> sleeping;

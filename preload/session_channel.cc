@@ -334,9 +334,8 @@ int SessionChannel::Drain(ipc::DrainReason reason) {
 
 void SessionChannel::Bell() {
   if (session_.bells == nullptr) return;
-  session_.bells->bells[session_.bell_slot].fetch_add(1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (session_.bells->sleeping.load(std::memory_order_relaxed) == 0) return;
+  session_.bells->bells[session_.bell_slot].fetch_add(1);
+  if (session_.bells->sleeping.load() == 0) return;
   if (Send(ipc::Bell{}, ReplyDeadline()) < 0) Drop();
 }
 

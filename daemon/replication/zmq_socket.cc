@@ -215,9 +215,8 @@ Frame JoinParts(std::span<Frame> parts) {
     joined->parts.push_back(std::move(part));
   }
   *at = static_cast<std::byte>(parts.size());
-  Joined* const hint = joined.release();
-  return Frame(
-      hint->data.get(), size, [](void*, void* owner) { delete static_cast<Joined*>(owner); }, hint);
+  const std::span<std::byte> data(joined->data.get(), size);
+  return MakeFrameOver(data, std::move(joined));
 }
 
 bool SplitParts(const Frame& frame, std::vector<Frame>* parts) {

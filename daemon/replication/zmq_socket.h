@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -30,6 +31,10 @@ inline std::span<const std::byte> Bytes(const Frame& frame) {
   return {static_cast<const std::byte*>(frame.data()), frame.size()};
 }
 inline Frame MakeFrame(std::string_view data) { return Frame(data.data(), data.size()); }
+
+// A frame over data that owner keeps; ZeroMQ ends owner, on a thread of its own.
+template <typename Owner>
+Frame MakeFrameOver(std::span<std::byte> data, std::unique_ptr<Owner> owner);
 
 // The parts of a message as the one frame that goes over the wire, and back (docs/REPLICATION.md,
 // "Frames").  SplitParts appends to parts; false if frame is none of JoinParts'.
@@ -86,6 +91,22 @@ class ZmqSocket {
   zmq::socket_t socket_;
   Kind kind_ = Kind::kPull;
 };
+
+namespace internal {
+// Orders the making of an owner before its end, by our own means: libzmq does so too, but a
+// ThreadSanitizer that does not see inside it would not know.
+inline std::atomic<uint64_t> owners_in_flight{0};
+}  // namespace internal
+
+template <typename Owner>
+Frame MakeFrameOver(std::span<std::byte> data, std::unique_ptr<Owner> owner) {
+  internal::owners_in_flight.fetch_add(1, std::memory_order_acq_rel);
+  const auto end = [](void* /*data*/, void* hint) {
+    internal::owners_in_flight.fetch_sub(1, std::memory_order_acq_rel);
+    delete static_cast<Owner*>(hint);
+  };
+  return Frame(data.data(), data.size(), end, owner.release());
+}
 
 // Waits until an item is ready or the timeout has passed (negative: for ever).  Returns the number
 // of items that are ready, 0 also after a signal.

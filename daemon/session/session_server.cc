@@ -164,7 +164,6 @@ int SessionServer::TimeoutMs() {
 void SessionServer::Wait() {
   // The other half of the handshake is in ipc/protocol.h, "BellPage".
   options_.status->bells().sleeping.store(1, std::memory_order_seq_cst);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
   RingBells();
   std::array<epoll_event, 64> events;
   const int n = ::epoll_wait(epoll_.get(), events.data(), events.size(), TimeoutMs());
@@ -201,8 +200,7 @@ void SessionServer::RingBells() {
     captured = false;
     for (store::Store::Entry* entry : options_.store->All()) {
       if (entry->slot >= bells_seen_.size()) bells_seen_.resize(entry->slot + 1);
-      const uint32_t bell = options_.status->bells().bells[entry->slot % ipc::kBellCount].load(
-          std::memory_order_acquire);
+      const uint32_t bell = options_.status->bells().bells[entry->slot % ipc::kBellCount].load();
       if (bell == bells_seen_[entry->slot]) continue;
       bells_seen_[entry->slot] = bell;
       (void)entry->primary->CaptureWal();  // the database keeps and reports its error

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -68,9 +67,9 @@ void WalIndexMap::Publish(const WalIndexHeader& header) {
       std::memcpy(&word, &copy[i], sizeof(word));
       Store(offset + i, word);
     }
-    std::atomic_thread_fence(std::memory_order_seq_cst);
   };
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  // Every store is a release: the second copy is there before the first, and the table's entries
+  // before both, which is the order that SQLite's readers rely on.
   store(kWalIndexHeaderBytes);
   store(0);
 }
