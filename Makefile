@@ -6,6 +6,7 @@
 #   make unit T='Ltx*.*'          the unit tests, or some of them
 #   make unit SAN=address,undefined    the same under sanitizers (or SAN=thread)
 #   make lint                     layers, symbols, style, headers that stand alone, formatting
+#   make soak                     ten minutes of kills, a million transactions
 #   make fuzz | bench | tidy | format | deps | clean
 #   make install PREFIX=/usr/local DESTDIR=
 #
@@ -16,7 +17,7 @@
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all test unit system lint bench fuzz tidy format install deps demo clean help FORCE
+.PHONY: all test unit system soak lint bench fuzz tidy format install deps demo clean help FORCE
 all:
 
 # ---- Variant ------------------------------------------------------------------------------------
@@ -150,6 +151,12 @@ $(B)/%.h.ok: %.h $(B)/flags
 
 system: all
 	@tests/system/run.sh $(B)
+
+SOAK_SECONDS      ?= 600
+SOAK_TRANSACTIONS ?= 1000000
+soak: all
+	tests/system/kill_test.py $(B) $(SOAK_SECONDS)
+	tests/system/million_test.py $(B) $(SOAK_TRANSACTIONS)
 
 test: deps
 	@tests/run_all.sh
