@@ -104,17 +104,18 @@ class Cluster:
         """Runs to the end.  Returns (stdout, stderr) or, with status=None, (status, out, err)."""
         process = self.spawn(argv, shim, env, text=True, stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+        shown = " ".join(argv)[:500]
         try:
             out, err = process.communicate(input or "", timeout=timeout)
         except subprocess.TimeoutExpired:
             process.kill()
             out, err = process.communicate()
-            raise Failure(f"{argv}: still running after {timeout} s\n{out}{err}") from None
+            raise Failure(f"{shown}: still running after {timeout} s\n{out}{err}") from None
         self.processes.remove(process)
         if status is None:
             return process.returncode, out, err
         check(process.returncode == status,
-              f"{argv}: exit status {process.returncode}, wanted {status}\n{out}{err}")
+              f"{shown}: exit status {process.returncode}, wanted {status}\n{out}{err}")
         return out, err
 
     def command(self, *argv, **options):
