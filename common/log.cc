@@ -1,7 +1,10 @@
 #include "common/log.h"
 
+#include <fmt/format.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+
+#include <string>
 
 namespace litefs {
 namespace {
@@ -30,6 +33,20 @@ spdlog::level::level_enum Translate(LogLevel level) {
   return spdlog::level::err;
 }
 
+// One message is one line: what came from a file name or a peer cannot forge another.
+std::string OneLine(std::string_view text) {
+  std::string line;
+  line.reserve(text.size());
+  for (const char c : text) {
+    if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) {
+      line += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    } else {
+      line += c;
+    }
+  }
+  return line;
+}
+
 }  // namespace
 
 void SetLogLevel(LogLevel level) { Logger().set_level(Translate(level)); }
@@ -49,7 +66,7 @@ bool ParseLogLevel(std::string_view text, LogLevel* level) {
 }
 
 void Log(LogLevel level, std::string_view unit, std::string_view message) {
-  Logger().log(Translate(level), "{} {}", unit, message);
+  Logger().log(Translate(level), "{} {}", unit, OneLine(message));
 }
 
 }  // namespace litefs

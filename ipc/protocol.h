@@ -25,7 +25,10 @@ inline constexpr char kStatusName[] = "status";  // the file behind StatusPage a
 inline constexpr size_t kMaxMessageBytes = 64 << 10;
 // Fields of one message: type and a few numbers; ranges travel as one byte string.
 inline constexpr size_t kMaxMessageFields = 16;
-inline constexpr size_t kMaxDatabaseNameBytes = 200;
+// Welcome's errno for a file that is no database by the daemon's configuration: the shim leaves it
+// alone until it is closed.  ENOENT.
+inline constexpr uint32_t kErrorForeign = 2;
+inline constexpr size_t kMaxDatabaseNameBytes = 247;  // its -journal fits NAME_MAX
 
 // The first field of every message.  Never change the number of a released type.
 enum class MessageType : uint32_t {

@@ -18,6 +18,7 @@ void ForgetTransaction(Database& db) {
   db.sent.Clear();
   db.sent_overflowed = db.unknown = db.synced = false;
   db.noted.store(false);
+  db.foreign.store(false);
 }
 
 }  // namespace

@@ -43,6 +43,8 @@ struct Database {
   // The file was empty, or could not be read: the first write decides whether it is a database.
   std::atomic<bool> provisional{false};
   std::atomic<bool> was_empty{false};
+  // The daemon has said that by its configuration this is no database of its: it is left alone.
+  std::atomic<bool> foreign{false};
   // Something is noted below.  Written under lock, read without.
   std::atomic<bool> noted{false};
 

@@ -147,7 +147,7 @@ void Interceptor::RunBefore(Call* call) {
   Database& db = *call->db_;
   const Plan& plan = call->plan_;
   const bool noted = db.noted.load(std::memory_order_acquire);
-  if (plan.before == Before::kNothing) return;
+  if (plan.before == Before::kNothing || db.foreign.load()) return;
   if (!noted && plan.before != Before::kBecomeWriter && plan.before != Before::kDrain) return;
   FutexLockHolder hold(db.lock);
   SessionChannel channel(db);
@@ -206,6 +206,7 @@ void Call::Finished(int64_t result, int error) {
   }
   const bool effect = result > 0 || (result == 0 && plan_.after != After::kNoteRange);
   if (!committing_ && (plan_.after == After::kNothing || !effect)) return;
+  if (db_->foreign.load()) return;
   FutexLockHolder hold(db_->lock);
   SessionChannel channel(*db_);
   if (committing_) channel.Done(error);

@@ -148,6 +148,10 @@ int SessionChannel::Greet(int fd, int64_t deadline) {
   if (ipc::Decode({buffer, static_cast<size_t>(received)}, &welcome)) {
     if (welcome.error != 0) {
       ShimLog("refused by the daemon", welcome.text);
+      if (welcome.error == ipc::kErrorForeign) {
+        db_.foreign.store(true);
+        ForgetRanges();
+      }
       error = -static_cast<int>(welcome.error);
     } else if (welcome.version == ipc::kProtocolVersion && status_fd >= 0) {
       error = MapStatus(status_fd);
@@ -178,7 +182,7 @@ int SessionChannel::Connect() {
   const int64_t deadline = ipc::MonotonicNow() + Timeout(kAbsentTimeoutNs);
   for (int64_t pause = kFirstRetryNs;; pause = std::min(pause * 2, kLastRetryNs)) {
     const int rc = ConnectBy(deadline);
-    if (rc == 0) return 0;
+    if (rc == 0 || db_.foreign.load()) return rc;
     const int64_t left = deadline - ipc::MonotonicNow();
     if (left <= 0) return rc;
     ipc::Pause(std::min(pause, left));
@@ -227,7 +231,7 @@ int SessionChannel::Await(uint64_t id, int64_t deadline) {
 }
 
 int SessionChannel::BecomeWriter() {
-  if (Connect() < 0) return -EAGAIN;
+  if (Connect() < 0) return db_.foreign.load() ? 0 : -EAGAIN;
   if (session_.status->role.load(std::memory_order_acquire) !=
       static_cast<uint32_t>(ipc::Role::kPrimary)) {
     return -EAGAIN;
@@ -302,7 +306,7 @@ int SessionChannel::CommitOnce(uint64_t flags, int64_t deadline, int* answer) {
 int SessionChannel::Commit(uint64_t flags, bool wait) {
   const int64_t give_up = ReplyDeadline() + Timeout(kAbsentTimeoutNs);
   for (;;) {
-    if ((wait ? Connect() : ConnectBy(ReplyDeadline())) < 0) return -EIO;
+    if ((wait ? Connect() : ConnectBy(ReplyDeadline())) < 0) return db_.foreign.load() ? 0 : -EIO;
     if (CheckLease() < 0) return -EIO;
     int answer = 0;
     const int rc = CommitOnce(flags, ReplyDeadline(), &answer);
@@ -324,7 +328,7 @@ void SessionChannel::Done(int error) {
 
 int SessionChannel::Drain(ipc::DrainReason reason) {
   const int64_t deadline = ReplyDeadline();
-  if (const int rc = ConnectBy(deadline); rc < 0) return rc;
+  if (const int rc = ConnectBy(deadline); rc < 0) return db_.foreign.load() ? 0 : rc;
   const uint64_t id = ++session_.last_request;
   int rc = Send(ipc::Drain{id, reason}, deadline);
   if (rc == 0) rc = Await(id, deadline);

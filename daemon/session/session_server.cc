@@ -338,10 +338,12 @@ bool SessionServer::HandleHello(Session& session, std::string_view message) {
   }
   const absl::StatusOr<store::Store::Entry*> entry =
       options_.store->FindOrCreate(std::string(hello.name));
-  if (!entry.ok()) {
-    const int error = absl::IsInvalidArgument(entry.status()) ? ENOENT : EIO;
-    return Refuse(session, error, std::string(entry.status().message()));
+  if (absl::IsInvalidArgument(entry.status())) {  // by the configuration: nothing to log
+    const std::string text(entry.status().message());
+    Send(session, ipc::Welcome{.error = ipc::kErrorForeign, .text = text});
+    return false;
   }
+  if (!entry.ok()) return Refuse(session, EIO, std::string(entry.status().message()));
   session.entry = *entry;
   if (session.entry->primary != nullptr) session.entry->primary->SessionStarted(session.id);
   return Send(

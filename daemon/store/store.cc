@@ -18,7 +18,7 @@
 namespace litefs::store {
 namespace {
 
-constexpr size_t kMaxNameBytes = 200;  // as ipc::kMaxDatabaseNameBytes
+constexpr size_t kMaxNameBytes = 247;  // as ipc::kMaxDatabaseNameBytes
 
 bool HasSqliteMagic(const std::string& path) {
   struct stat st;
@@ -64,7 +64,7 @@ absl::StatusOr<std::vector<std::string>> Store::Names() const {
 }
 
 bool Store::Counts(const std::string& name) const {
-  if (name.empty() || name.size() > kMaxNameBytes || name[0] == '.' ||
+  if (name.empty() || name.size() > kMaxNameBytes || name == ".litefs" ||
       name.find('/') != std::string::npos || name.find('\0') != std::string::npos) {
     return false;
   }

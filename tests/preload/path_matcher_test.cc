@@ -38,9 +38,9 @@ TEST(PathMatcher, LeavesSqlitesOtherFilesAlone) {
   for (const char* name : {"app.db-mj0123ABCDE", "etilqs_0a1b2c", "-journal", "-wal", ""}) {
     EXPECT_FALSE(MatchName(name).matches) << name;
   }
-  EXPECT_TRUE(MatchName(std::string(200, 'a')).matches);
-  EXPECT_TRUE(MatchName(std::string(200, 'a') + "-wal").matches);
-  EXPECT_FALSE(MatchName(std::string(201, 'a')).matches);
+  EXPECT_TRUE(MatchName(std::string(247, 'a')).matches);
+  EXPECT_TRUE(MatchName(std::string(247, 'a') + "-wal").matches);
+  EXPECT_FALSE(MatchName(std::string(248, 'a')).matches);
 }
 
 TEST(PathMatcher, SplitsPaths) {
