@@ -257,8 +257,9 @@ absl::Status PrimaryDatabase::CaptureWalLocked() {
       wal_->Poll(&lost, [this] { NoteChanges(chain_->prepared_changes()); });
   wal_retry_ = !files.ok();
   if (lost) {
-    LogWarn("capture",
-            fmt::format("db={} the WAL was reset by a program without the shim", name()));
+    LogWarn(
+        "capture",
+        fmt::format("db={} the WAL went back or was reset behind our back: comparing all", name()));
     suspects_.AddEverything();
   }
   const ltx::Position after = chain_->log().tip();

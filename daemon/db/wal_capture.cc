@@ -78,24 +78,44 @@ absl::Status WalCapture::StartGeneration(const sqlite::WalHeader& header, bool* 
 }
 
 // The last frame that is committed for sure, kNoLimit if only the frames themselves can tell.
-absl::StatusOr<uint32_t> WalCapture::LastCommittedFrame() const {
+absl::StatusOr<WalCapture::Limit> WalCapture::LastCommittedFrame() const {
+  constexpr Limit kByChecksums{.frame = kNoLimit, .by_index = false};
+  const Limit nothing_new{.frame = next_frame_ - 1, .by_index = true};
   const absl::StatusOr<UniqueFd> shm = OpenFile(shm_path_, O_RDONLY);
   if (!shm.ok()) {
-    if (absl::IsNotFound(shm.status())) return kNoLimit;
+    if (absl::IsNotFound(shm.status())) return kByChecksums;
     return shm.status();
   }
   ASSIGN_OR_RETURN(const bool alive, sqlite::WalIndexAlive(shm->get()));
-  if (!alive) return kNoLimit;
+  if (!alive) return kByChecksums;
   const absl::StatusOr<sqlite::WalIndexHeader> index = sqlite::ReadWalIndexHeader(shm->get());
   // Not written yet, or under recovery: whoever recovers will publish it and ring again.
-  if (!index.ok() || !index->is_init) return next_frame_ - 1;
-  if (index->salt1 != header_.salt1 || index->salt2 != header_.salt2) return next_frame_ - 1;
-  return index->max_frame;
+  if (!index.ok() || !index->is_init) return nothing_new;
+  if (index->salt1 != header_.salt1 || index->salt2 != header_.salt2) return nothing_new;
+  return Limit{.frame = index->max_frame, .by_index = true};
+}
+
+// Whether frame (header and page) goes on the log.  running: the checksum so far.
+bool WalCapture::IsNextFrame(std::span<const std::byte> frame, bool by_index,
+                             sqlite::WalChecksum* running) const {
+  const sqlite::WalFrameHeader head = sqlite::ParseWalFrameHeader(frame);
+  if (head.pgno == 0) return false;
+  const bool of_this_log = head.salt1 == header_.salt1 && head.salt2 == header_.salt2;
+  if (by_index) {
+    *running = head.checksum;
+    return of_this_log || (head.salt1 == 0 && head.salt2 == 0);
+  }
+  sqlite::WalChecksum sum =
+      sqlite::UpdateWalChecksum(*running, frame.first(8), header_.big_endian_checksums);
+  sum = sqlite::UpdateWalChecksum(sum, frame.subspan(sqlite::kWalFrameHeaderBytes),
+                                  header_.big_endian_checksums);
+  *running = head.checksum;
+  return of_this_log && sum == head.checksum;
 }
 
 // Reads frames from next_frame_ up to the last commit frame at or before limit, or to the end of
 // a full batch.  Fills batch_frames_.  end_frame == first_frame: there is no complete transaction.
-absl::StatusOr<WalCapture::Batch> WalCapture::ReadBatch(uint32_t limit) {
+absl::StatusOr<WalCapture::Batch> WalCapture::ReadBatch(Limit limit) {
   const size_t frame_bytes = sqlite::kWalFrameHeaderBytes + header_.page_bytes;
   const auto frames_a_read = static_cast<uint32_t>(std::max<size_t>(1, kReadBytes / frame_bytes));
   buffer_.resize(frames_a_read * frame_bytes);
@@ -104,8 +124,8 @@ absl::StatusOr<WalCapture::Batch> WalCapture::ReadBatch(uint32_t limit) {
   sqlite::WalChecksum running = checksum_;
   size_t committed = 0;  // entries of batch_frames_ that belong to complete transactions
   uint32_t frame = next_frame_;
-  while (frame <= limit) {
-    const uint32_t want = std::min(frames_a_read, limit - frame + 1);
+  while (frame <= limit.frame) {
+    const uint32_t want = std::min(frames_a_read, limit.frame - frame + 1);
     ASSIGN_OR_RETURN(const size_t n,
                      ReadAt(fd_.get(), std::span(buffer_).first(want * frame_bytes),
                             sqlite::WalFrameOffset(frame, header_.page_bytes), wal_path_));
@@ -114,14 +134,8 @@ absl::StatusOr<WalCapture::Batch> WalCapture::ReadBatch(uint32_t limit) {
     for (uint32_t i = 0; i < got && valid; ++i, ++frame) {
       const auto data = std::span<const std::byte>(buffer_).subspan(i * frame_bytes, frame_bytes);
       const sqlite::WalFrameHeader head = sqlite::ParseWalFrameHeader(data);
-      sqlite::WalChecksum sum =
-          sqlite::UpdateWalChecksum(running, data.first(8), header_.big_endian_checksums);
-      sum = sqlite::UpdateWalChecksum(sum, data.subspan(sqlite::kWalFrameHeaderBytes),
-                                      header_.big_endian_checksums);
-      valid = head.salt1 == header_.salt1 && head.salt2 == header_.salt2 && head.pgno != 0 &&
-              sum == head.checksum;
+      valid = IsNextFrame(data, limit.by_index, &running);
       if (!valid) break;
-      running = sum;
       batch_frames_.emplace_back(head.pgno, frame);
       if (head.commit == 0) continue;
       committed = batch_frames_.size();
@@ -129,7 +143,7 @@ absl::StatusOr<WalCapture::Batch> WalCapture::ReadBatch(uint32_t limit) {
       batch.end_frame = frame + 1;
       batch.size_pages = head.commit;
       batch.checksum = running;
-      if (committed * frame_bytes >= kBatchBytes) limit = frame;
+      if (committed * frame_bytes >= kBatchBytes) limit.frame = frame;
     }
     if (!valid || got < want) break;
   }
@@ -137,7 +151,15 @@ absl::StatusOr<WalCapture::Batch> WalCapture::ReadBatch(uint32_t limit) {
   return batch;
 }
 
-absl::Status WalCapture::Capture(const Batch& batch, bool* published) {
+// Whether what was read is what was committed: a program without the shim may have restarted the
+// log and begun to overwrite it.  It publishes the restart in the wal-index before that.
+absl::StatusOr<bool> WalCapture::StillCommitted(const Batch& batch, bool by_index) const {
+  if (!by_index) return true;
+  ASSIGN_OR_RETURN(const Limit now, LastCommittedFrame());
+  return now.frame + 1 >= batch.end_frame;
+}
+
+absl::Status WalCapture::Capture(const Batch& batch, bool by_index, bool* published) {
   newest_.clear();
   for (const auto& [pgno, frame] : batch_frames_) newest_[pgno] = frame;
   candidates_.clear();
@@ -163,6 +185,11 @@ absl::Status WalCapture::Capture(const Batch& batch, bool* published) {
         wal_path_);
   };
   ASSIGN_OR_RETURN(const bool changed, chain_->Prepare(candidates_, state, read_page));
+  ASSIGN_OR_RETURN(const bool still, StillCommitted(batch, by_index));
+  if (!still) {
+    chain_->Discard();
+    return absl::AbortedError("the WAL was reset while it was read");
+  }
   if (changed) RETURN_IF_ERROR(chain_->Publish());
   *published = changed;
   for (const auto& [pgno, frame] : newest_) frame_of_[pgno] = frame;
@@ -178,12 +205,25 @@ absl::StatusOr<int> WalCapture::Poll(bool* lost, const std::function<void()>& on
   while (true) {
     ASSIGN_OR_RETURN(const bool has_log, OpenLog(lost));
     if (!has_log) return files;
-    ASSIGN_OR_RETURN(const uint32_t limit, LastCommittedFrame());
-    if (limit < next_frame_) return files;
+    ASSIGN_OR_RETURN(const Limit limit, LastCommittedFrame());
+    if (limit.by_index && limit.frame + 1 < next_frame_) {
+      // A recovery after a crash has found less than was committed.
+      *lost = true;
+      RETURN_IF_ERROR(Resume(/*to_end=*/true));
+      return files;
+    }
+    if (limit.frame < next_frame_) return files;
     ASSIGN_OR_RETURN(const Batch batch, ReadBatch(limit));
-    if (batch.end_frame == batch.first_frame) return files;
+    if (batch.end_frame == batch.first_frame) {
+      if (!limit.by_index) return files;
+      // Damaged, or being reset by a program without the shim: the next look will tell.
+      return absl::DataLossError(
+          fmt::format("{}: frame {} is not of this log, and the wal-index "
+                      "has it committed",
+                      wal_path_, next_frame_));
+    }
     bool published = false;
-    RETURN_IF_ERROR(Capture(batch, &published));
+    RETURN_IF_ERROR(Capture(batch, limit.by_index, &published));
     if (!published) continue;
     ++files;
     on_publish();
@@ -194,8 +234,8 @@ absl::StatusOr<bool> WalCapture::HasUncaptured() {
   bool ignored = false;
   ASSIGN_OR_RETURN(const bool has_log, OpenLog(&ignored));
   if (!has_log) return false;
-  ASSIGN_OR_RETURN(const uint32_t limit, LastCommittedFrame());
-  if (limit < next_frame_) return false;
+  ASSIGN_OR_RETURN(const Limit limit, LastCommittedFrame());
+  if (limit.frame < next_frame_) return false;
   ASSIGN_OR_RETURN(const Batch batch, ReadBatch(limit));
   return batch.end_frame != batch.first_frame;
 }
@@ -226,14 +266,12 @@ absl::Status WalCapture::Resume(bool to_end) {
   Forget();
   ASSIGN_OR_RETURN(const bool has_log, OpenLog(&ignored));
   if (!has_log) return absl::OkStatus();
-  uint32_t end = kNoLimit;
+  ASSIGN_OR_RETURN(Limit end, LastCommittedFrame());
   if (!to_end) {
-    ASSIGN_OR_RETURN(end, LastFrameInChain());
+    ASSIGN_OR_RETURN(const uint32_t in_chain, LastFrameInChain());
+    if (in_chain != kNoLimit) end.frame = std::min(end.frame, in_chain);
   }
-  if (end == kNoLimit) {
-    ASSIGN_OR_RETURN(end, LastCommittedFrame());
-  }
-  while (next_frame_ <= end) {
+  while (next_frame_ <= end.frame) {
     ASSIGN_OR_RETURN(const Batch batch, ReadBatch(end));
     if (batch.end_frame == batch.first_frame) break;
     for (const auto& [pgno, frame] : batch_frames_) frame_of_[pgno] = frame;

@@ -57,12 +57,22 @@ class WalCapture {
     ltx::PageNo size_pages = 0;
     sqlite::WalChecksum checksum;  // after the last commit frame
   };
+  // How far the log is committed, and by whose word.
+  struct Limit {
+    uint32_t frame = 0;
+    // A live wal-index says so.  Then salts and checksums do not matter: after ROLLBACK TO of a
+    // spilled savepoint SQLite commits frames that have zeros for both, and no reader of it minds.
+    bool by_index = false;
+  };
   absl::StatusOr<bool> OpenLog(bool* lost);
   absl::Status StartGeneration(const sqlite::WalHeader& header, bool* lost);
-  absl::StatusOr<uint32_t> LastCommittedFrame() const;
+  absl::StatusOr<Limit> LastCommittedFrame() const;
+  bool IsNextFrame(std::span<const std::byte> frame, bool by_index,
+                   sqlite::WalChecksum* running) const;
   absl::StatusOr<uint32_t> LastFrameInChain() const;
-  absl::StatusOr<Batch> ReadBatch(uint32_t limit);
-  absl::Status Capture(const Batch& batch, bool* published);
+  absl::StatusOr<Batch> ReadBatch(Limit limit);
+  absl::StatusOr<bool> StillCommitted(const Batch& batch, bool by_index) const;
+  absl::Status Capture(const Batch& batch, bool by_index, bool* published);
   void Forget();
 
   const std::string wal_path_;

@@ -127,6 +127,54 @@ class Cluster:
         return self.run(["sqlite3", "-batch", "-bail", "-cmd", ".timeout 20000", path], shim=shim,
                         input=sql + "\n", **options)[0].strip()
 
+    def build_library(self, name, source, *flags):
+        """Compiles a source of the tests into BUILD_DIR/tests/NAME.so, if it is newer."""
+        return self._compile(f"{name}.so", source, "-fPIC", "-shared", *flags)
+
+    def build_program(self, name, source, *flags):
+        return self._compile(name, source, *flags)
+
+    def _compile(self, name, source, *flags):
+        out = os.path.join(os.path.dirname(self.litefs), "tests", name)
+        source = os.path.join(self.source, source)
+        if not os.path.exists(out) or os.path.getmtime(out) < os.path.getmtime(source):
+            os.makedirs(os.path.dirname(out), exist_ok=True)
+            self.run([os.environ.get("CXX", "g++"), "-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror",
+                      "-pthread", "-o", out, source, *flags])
+        return out
+
+    def committed_sha256(self, path):
+        """Of the database as SQLite itself sees it: a copy, recovered and checkpointed by it."""
+        copy = os.path.join(self.scratch, f"committed-{os.path.basename(path)}")
+        for suffix in ("", "-journal", "-wal"):
+            if os.path.exists(path + suffix):
+                shutil.copyfile(path + suffix, copy + suffix)
+        if os.path.exists(copy + "-wal") or os.path.exists(copy + "-journal"):
+            self.sqlite(copy, "SELECT count(*) FROM sqlite_schema; PRAGMA wal_checkpoint(TRUNCATE);")
+        with open(copy, "r+b") as file:
+            header = file.read(100)
+            # The header's size counts if it is as new as the change counter (SQLite file format,
+            # 1.3.7); what lies beyond is not of the database.
+            page_size = int.from_bytes(header[16:18], "big")
+            pages = int.from_bytes(header[28:32], "big")
+            if header[24:28] == header[92:96] and pages != 0:
+                file.truncate(pages * (65536 if page_size == 1 else page_size))
+        digest = sha256(copy)
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            if os.path.exists(copy + suffix):
+                os.unlink(copy + suffix)
+        return digest
+
+    def replay(self, node, database):
+        """The whole chain applied to an empty file; its sha256."""
+        copy = os.path.join(self.scratch, f"replay-{database}")
+        if os.path.exists(copy):
+            os.unlink(copy)
+        self.command("ltx", "apply", "--db", copy, *node.ltx_files(database))
+        digest = sha256(copy)
+        os.unlink(copy)
+        return digest
+
     def wait_equal(self, a, b, database, seconds=DEADLINE):
         """b has reached what was committed on a before this call.  Returns the position."""
         a.sync()
@@ -250,6 +298,9 @@ class Node:
 
     def status(self):
         return json.loads(self.cluster.command("status", "--config", self.config, "--json")[0])
+
+    def database_status(self, database):
+        return next((d for d in self.status()["databases"] if d["name"] == database), None)
 
     def sync(self):
         """All that has been committed is captured (docs/IPC.md, control requests)."""

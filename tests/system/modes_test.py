@@ -50,6 +50,13 @@ CASES = {
               ROWS.format(n=3000, bytes=200) + "UPDATE t SET y = x; COMMIT;"],
     "spill-wal": ["PRAGMA journal_mode = wal; PRAGMA cache_size = 10; CREATE TABLE t(x, y); BEGIN;"
                   + ROWS.format(n=3000, bytes=200) + "UPDATE t SET y = x; COMMIT;"],
+    # SQLite 3.40 commits frames with zeros for salts and checksum after this.
+    "savepoint-wal": ["PRAGMA journal_mode = wal; PRAGMA cache_size = 5; CREATE TABLE t(x, y);"
+                      "CREATE TABLE other(x); BEGIN IMMEDIATE; INSERT INTO t VALUES (0, 0); SAVEPOINT s;"
+                      + ROWS.format(n=40, bytes=3000) + "UPDATE t SET y = randomblob(3000) WHERE x > 24;"
+                      "ROLLBACK TO s; RELEASE s; COMMIT; INSERT INTO t VALUES (-1, 'second');"
+                      "INSERT INTO other VALUES ('third'); PRAGMA wal_checkpoint(TRUNCATE);"
+                      "INSERT INTO other VALUES ('fourth');"],
     "checkpoints": ["PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 5;" + FILL + MANY +
                     "PRAGMA wal_checkpoint(TRUNCATE);" + MANY + "PRAGMA wal_checkpoint(RESTART);" +
                     CHANGE],
