@@ -6,6 +6,7 @@
 #   make unit T='Ltx*.*'          the unit tests, or some of them
 #   make unit SAN=address,undefined    the same under sanitizers (or SAN=thread)
 #   make lint                     layers, symbols, style, headers that stand alone, formatting
+#   make sweep                    every file call of an app goes wrong, in every way
 #   make soak                     ten minutes of kills, a million transactions
 #   make fuzz | bench | tidy | format | deps | clean
 #   make install PREFIX=/usr/local DESTDIR=
@@ -17,7 +18,7 @@
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all test unit system soak lint bench fuzz tidy format install deps demo clean help FORCE
+.PHONY: all test unit system soak sweep lint bench fuzz tidy format install deps demo clean help FORCE
 all:
 
 # ---- Variant ------------------------------------------------------------------------------------
@@ -152,6 +153,9 @@ $(B)/%.h.ok: %.h $(B)/flags
 system: all
 	@tests/system/run.sh $(B)
 
+sweep: all
+	tests/system/fault_app_test.py $(B) 0
+
 SOAK_SECONDS      ?= 600
 SOAK_TRANSACTIONS ?= 1000000
 soak: all
@@ -174,7 +178,7 @@ fuzz: $(fuzz_bins)
 tidy:
 	printf '%s\n' $(srcs) | xargs -P "$$(nproc)" -n 4 sh -c 'clang-tidy --quiet "$$@" -- $(HOST)' sh
 format:
-	clang-format -i $(srcs) $(hdrs) $(test_srcs) $(wildcard tests/*/*.h tests/fuzz/*.cc bench/*.cc)
+	clang-format -i $(srcs) $(hdrs) $(test_srcs) $(wildcard tests/*/*.h tests/fuzz/*.cc tests/fault/*.cc tests/preload/probes/*.cc tests/preload/*.cc bench/*.cc)
 
 install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(program)

@@ -19,6 +19,7 @@
 
 #include "common/clock.h"
 #include "common/hex.h"
+#include "common/json_text.h"
 #include "common/log.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"
@@ -94,6 +95,7 @@ absl::Status Daemon::Start() {
   ASSIGN_OR_RETURN(
       server_,
       SessionServer::Open({.socket_path = node_->socket_path(),
+                           .database_directory = node_->database_directory(),
                            .status = status_.get(),
                            .store = store_.get(),
                            .on_control =
@@ -164,9 +166,9 @@ void Daemon::Control(const std::string& text, SessionServer::Respond respond) {
   };
   const std::string what = field("request");
   if (what == "status") {
-    respond({.json = Status().dump()});
+    respond({.json = JsonText(Status())});
   } else if (what == "hold") {
-    respond({.json = nlohmann::json{{"while_used", options_.while_used}}.dump()});
+    respond({.json = JsonText(nlohmann::json{{"while_used", options_.while_used}})});
   } else if (what == "pos") {
     Position(field("database"), respond);
   } else if (what == "sync") {
@@ -175,7 +177,7 @@ void Daemon::Control(const std::string& text, SessionServer::Respond respond) {
   } else if (what == "export") {
     Export(field("database"), std::move(respond));
   } else {
-    respond({.error = EINVAL, .json = nlohmann::json{{"error", "unknown request"}}.dump()});
+    respond({.error = EINVAL, .json = JsonText(nlohmann::json{{"error", "unknown request"}})});
   }
 }
 
@@ -192,30 +194,30 @@ nlohmann::json PositionJson(const ltx::Position& position) {
 void Daemon::Position(const std::string& name, const SessionServer::Respond& respond) {
   store::Store::Entry* const entry = store_->Find(name);
   if (entry == nullptr) {
-    respond({.error = ENOENT, .json = UnknownDatabase(*store_, name).dump()});
+    respond({.error = ENOENT, .json = JsonText(UnknownDatabase(*store_, name))});
     return;
   }
   if (entry->primary != nullptr) (void)entry->primary->CaptureWal();
-  respond({.json = PositionJson(entry->database->position()).dump()});
+  respond({.json = JsonText(PositionJson(entry->database->position()))});
 }
 
 // On a thread of its own: a large database takes a while.
 void Daemon::Export(const std::string& name, SessionServer::Respond respond) {
   store::Store::Entry* const entry = store_->Find(name);
   if (entry == nullptr) {
-    respond({.error = ENOENT, .json = UnknownDatabase(*store_, name).dump()});
+    respond({.error = ENOENT, .json = JsonText(UnknownDatabase(*store_, name))});
     return;
   }
   exports_.emplace_back([entry, respond = std::move(respond)] {
     absl::StatusOr<db::Database::Copy> copy = entry->database->CopyContent();
     if (!copy.ok()) {
       respond({.error = EAGAIN,
-               .json = nlohmann::json{{"error", std::string(copy.status().message())}}.dump()});
+               .json = JsonText(nlohmann::json{{"error", std::string(copy.status().message())}})});
       return;
     }
     nlohmann::json json = PositionJson(copy->position);
     json["size"] = uint64_t{copy->size_pages} * copy->page_bytes;
-    respond({.json = json.dump(), .fd = std::move(copy->fd)});
+    respond({.json = JsonText(json), .fd = std::move(copy->fd)});
   });
 }
 

@@ -95,18 +95,40 @@ class Preview {
   Checksum after_ = kEmptyDatabaseChecksum;
 };
 
-absl::Status CheckPreview(const Header& header, const Trailer& trailer, const Preview& preview) {
-  if (preview.before() != header.pre_apply) {
+absl::Status CheckPreview(const Header& header, const Trailer& trailer, Checksum before,
+                          Checksum after) {
+  if (before != header.pre_apply) {
     return absl::FailedPreconditionError(
-        fmt::format("pre-apply: database has checksum {:016x}, file goes on from {:016x}",
-                    preview.before(), header.pre_apply));
+        fmt::format("pre-apply: database has checksum {:016x}, file goes on from {:016x}", before,
+                    header.pre_apply));
   }
-  if (preview.after() != trailer.post_apply) {
+  if (after != trailer.post_apply) {
     return absl::DataLossError(
-        fmt::format("post-apply: database would have checksum {:016x}, file says {:016x}",
-                    preview.after(), trailer.post_apply));
+        fmt::format("post-apply: database would have checksum {:016x}, file says {:016x}", after,
+                    trailer.post_apply));
   }
   return absl::OkStatus();
+}
+
+// A delta that changes the page size (VACUUM, or another file in the database's place) holds every
+// page.
+absl::Status CheckRewrite(ByteSource& source, const std::string& path, const Header& header,
+                          uint32_t old_page_bytes) {
+  ASSIGN_OR_RETURN(const Checksum before, FileChecksum(path, old_page_bytes));
+  Checksum after = kEmptyDatabaseChecksum;
+  const auto add = [&after](PageNo pgno, std::span<const std::byte> page) {
+    after = TogglePage(after, PageChecksum(pgno, page));
+    return absl::OkStatus();
+  };
+  ASSIGN_OR_RETURN(const FileInfo info, DecodeFile(source, add));
+  const bool has_lock_page = header.commit >= sqlite::LockPage(header.page_bytes);
+  if (info.page_count + (has_lock_page ? 1 : 0) != header.commit) {
+    return absl::DataLossError(
+        fmt::format("page size: changes from {} to {}, and only {} of {} pages "
+                    "are there",
+                    old_page_bytes, header.page_bytes, info.page_count, header.commit));
+  }
+  return CheckPreview(header, info.trailer, before, after);
 }
 
 // Everything about a delta that can be known before it is written.
@@ -120,7 +142,7 @@ absl::Status CheckDelta(ByteSource& source, int fd, const std::string& path, con
                      return preview.Add(pgno, page);
                    }));
   RETURN_IF_ERROR(preview.Finish());
-  return CheckPreview(header, info.trailer, preview);
+  return CheckPreview(header, info.trailer, preview.before(), preview.after());
 }
 
 absl::Status SetSize(int fd, uint64_t size, const std::string& path) {
@@ -140,7 +162,13 @@ absl::StatusOr<FileInfo> ApplyFile(ByteSource& source, const std::string& databa
     RETURN_IF_ERROR(SetSize(fd.get(), 0, database_path));
   } else {
     ASSIGN_OR_RETURN(fd, OpenFile(database_path, O_RDWR));
-    RETURN_IF_ERROR(CheckDelta(source, fd.get(), database_path, header));
+    const absl::StatusOr<uint32_t> old_page_bytes = ReadPageBytes(database_path);
+    if (header.has_checksums() && old_page_bytes.ok() && *old_page_bytes != header.page_bytes) {
+      RETURN_IF_ERROR(CheckRewrite(source, database_path, header, *old_page_bytes));
+      RETURN_IF_ERROR(SetSize(fd.get(), 0, database_path));
+    } else {
+      RETURN_IF_ERROR(CheckDelta(source, fd.get(), database_path, header));
+    }
   }
   const uint64_t page_bytes = header.page_bytes;
   ASSIGN_OR_RETURN(

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "common/json_text.h"
 #include "common/status_macros.h"
 
 namespace litefs {
@@ -65,7 +66,7 @@ absl::Status SplitDatabasePath(std::string* database, DirOptions* options) {
 
 absl::StatusOr<Answer> AskDaemon(const std::string& dir, const nlohmann::json& request,
                                  Freshness freshness, std::chrono::milliseconds timeout) {
-  auto reply = Exchange(dir, request.dump(), freshness, timeout);
+  auto reply = Exchange(dir, JsonText(request), freshness, timeout);
   if (absl::IsUnavailable(reply.status())) {
     return absl::UnavailableError(
         fmt::format("no daemon runs for {0} (start one: litefs daemon --dir {0})", dir));

@@ -11,6 +11,7 @@
 #include <memory>
 #include <vector>
 
+#include "common/json_text.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"
 #include "daemon/cli/command_support.h"
@@ -127,7 +128,7 @@ absl::Status Export(const Options& options, const std::string& dir) {
                                          {"txid", txid},
                                          {"checksum", checksum},
                                          {"size", size}};
-    std::puts(line.dump().c_str());
+    std::puts(JsonText(line).c_str());
   } else {
     std::puts(
         fmt::format("{}: {} at {}/{}", options.file, FormatSize(size), txid, checksum).c_str());

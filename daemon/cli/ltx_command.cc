@@ -16,6 +16,7 @@
 
 #include "common/clock.h"
 #include "common/hex.h"
+#include "common/json_text.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"
 #include "ltx/apply_file.h"
@@ -123,7 +124,7 @@ int List(const Options& options) {
                         Timestamp(h.timestamp_ms), ltx::EncodingName(info->encoding), path));
     }
   }
-  if (options.json) Print(all.dump(2));
+  if (options.json) Print(JsonText(all, 2));
   return exit_code;
 }
 
@@ -172,7 +173,7 @@ void PrintDumpJson(const std::string& path, const ltx::FileInfo& info,
     list.push_back(std::move(page));
   }
   file["pages"] = std::move(list);
-  Print(file.dump(2));
+  Print(JsonText(file, 2));
 }
 
 // Prints nothing unless the whole file is good.
@@ -217,7 +218,7 @@ int RunVerify(const Options& options) {
       Print(fmt::format("{}: {}", path, info.ok() ? "ok" : error));
     }
   }
-  if (options.json) Print(all.dump(2));
+  if (options.json) Print(JsonText(all, 2));
   return exit_code;
 }
 
@@ -334,7 +335,8 @@ int RunChecksum(const Options& options) {
   const auto checksum = DatabaseChecksum(options.database);
   if (!checksum.ok()) return Fail(options.database, checksum.status());
   if (options.json) {
-    Print(ordered_json{{"database", options.database}, {"checksum", Hex16(*checksum)}}.dump(2));
+    Print(
+        JsonText(ordered_json{{"database", options.database}, {"checksum", Hex16(*checksum)}}, 2));
   } else {
     Print(Hex16(*checksum));
   }

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "common/json_text.h"
 #include "daemon/cli/command_support.h"
 
 namespace litefs {
@@ -39,7 +40,7 @@ int PrintPosition(Options options) {
   if (options.json) {
     const nlohmann::ordered_json line = {
         {"database", options.database}, {"txid", txid}, {"checksum", checksum}};
-    std::puts(line.dump().c_str());
+    std::puts(JsonText(line).c_str());
   } else {
     std::puts(fmt::format("{}/{}", txid, checksum).c_str());
   }

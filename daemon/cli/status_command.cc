@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "common/json_text.h"
 #include "daemon/cli/command_support.h"
 
 namespace litefs {
@@ -81,7 +82,7 @@ int PrintStatus(const DirOptions& dir, bool json) {
   if (!config) return kExitUsage;
   const auto answer = AskDaemon(config->dir, {{"request", "status"}}, Freshness::kAsIs, kTimeout);
   if (!answer.ok()) return Fail(answer.status());
-  const std::string text = json ? answer->json.dump(2) + "\n" : StatusText(answer->json);
+  const std::string text = json ? JsonText(answer->json, 2) + "\n" : StatusText(answer->json);
   std::fputs(text.c_str(), stdout);
   return 0;
 }

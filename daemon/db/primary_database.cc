@@ -17,6 +17,8 @@ namespace {
 
 // How often a comparison under way is repeated when the app's checkpoints get in between.
 constexpr int kReconcileRounds = 100;
+// How often a look at page 1 is repeated when it changes meanwhile.
+constexpr int kLookRounds = 3;
 
 }  // namespace
 
@@ -119,6 +121,8 @@ absl::StatusOr<bool> PrimaryDatabase::PrepareRanges(const DirtyRanges& ranges, b
   // A checkpoint's pages must be in the chain before they are compared.
   RETURN_IF_ERROR(CaptureWalLocked());
   ASSIGN_OR_RETURN(const sqlite::DbHeader header, file_.ReadHeader());
+  prepared_counter_.reset();
+  if (!header.wal) prepared_counter_ = header.change_counter;
   Chain::NewState state{.page_bytes = header.page_bytes, .sync = sync};
   if (wal_->size_pages() != 0 && wal_->page_bytes() == header.page_bytes) {
     state.size_pages = wal_->size_pages();
@@ -126,10 +130,27 @@ absl::StatusOr<bool> PrimaryDatabase::PrepareRanges(const DirtyRanges& ranges, b
   } else {
     ASSIGN_OR_RETURN(state.size_pages, file_.SizePages(header));
   }
-  ranges.Pages(state.page_bytes, state.size_pages, &pages_);
+  const DirtyRanges* compared = &ranges;
+  DirtyRanges everything;
+  if (MissedCommit(header)) {
+    LogInfo("capture", fmt::format("db={} a program without the shim has written: comparing all "
+                                   "pages",
+                                   name()));
+    everything.AddEverything();
+    compared = &everything;
+  }
+  compared->Pages(state.page_bytes, state.size_pages, &pages_);
   return chain_->Prepare(pages_, state, [this](ltx::PageNo pgno, std::span<std::byte> page) {
     return wal_->ReadPage(pgno, page);
   });
+}
+
+// Whether the change counter has moved further than the one transaction that is being captured:
+// each in a rollback mode adds one, or nothing after the first of an app that keeps EXCLUSIVE.
+bool PrimaryDatabase::MissedCommit(const sqlite::DbHeader& header) const {
+  if (wal_mode_ || !captured_counter_.has_value()) return false;
+  const uint32_t step = header.change_counter - *captured_counter_;
+  return step > 1;
 }
 
 absl::Status PrimaryDatabase::PublishPrepared() {
@@ -146,6 +167,65 @@ void PrimaryDatabase::NoteCaptured() {
   if (const absl::StatusOr<int64_t> mtime = file_.ModifiedNs(); mtime.ok()) {
     captured_mtime_ns_ = *mtime;
   }
+  captured_counter_ = prepared_counter_;
+}
+
+// Takes no lock: an app without a busy handler must not find its commit refused because of us.
+// Content tells instead.  What a session has committed when page 1 is read, its app has sent
+// before; so page 1 must be in the table once that is served, or it is a stranger's, or it moves
+// on.
+PrimaryDatabase::Look PrimaryDatabase::LookForStrangers(bool has_sessions,
+                                                        const std::function<void()>& serve) {
+  for (int round = 0; round < kLookRounds; ++round) {
+    absl::StatusOr<ltx::Checksum> before = FileChecksumOfPage1();
+    serve();
+    MutexLock lock(mu_);
+    if (pending_.has_value()) return {};  // it will be compared with its outcome
+    absl::Status status = before.status();
+    if (status.ok()) status = CaptureWalLocked();
+    if (!status.ok()) {
+      if (!absl::IsNotFound(status)) SetError(status);
+      return {};
+    }
+    if (MatchesPage1()) {
+      const absl::StatusOr<int64_t> modified_ns = file_.ModifiedNs();
+      if (!has_sessions && modified_ns.ok() && *modified_ns != captured_mtime_ns_) {
+        suspects_.AddEverything();
+      }
+      return {};
+    }
+    const absl::StatusOr<ltx::Checksum> now = FileChecksumOfPage1Locked();
+    if (!now.ok() || *now != *before) continue;
+    if (const int holder = sqlite::ExclusiveHolder(file_.fd()); holder != 0) {
+      return {.locked_by = holder};
+    }
+    suspects_.AddEverything();
+    return {};
+  }
+  return {.again = true};
+}
+
+absl::StatusOr<ltx::Checksum> PrimaryDatabase::FileChecksumOfPage1() {
+  MutexLock lock(mu_);
+  ASSIGN_OR_RETURN(const bool present, RefreshFile());
+  if (!present) return absl::NotFoundError("no database");
+  return FileChecksumOfPage1Locked();
+}
+
+absl::StatusOr<ltx::Checksum> PrimaryDatabase::FileChecksumOfPage1Locked() {
+  ASSIGN_OR_RETURN(const sqlite::DbHeader header, file_.ReadHeader());
+  page_.resize(header.page_bytes);
+  RETURN_IF_ERROR(file_.ReadPage(1, page_));
+  return ltx::PageChecksum(1, page_);
+}
+
+// Whether page 1, through the WAL, is the last captured transaction's.  Every commit in a rollback
+// mode changes it (the change counter), and a copy or another database hardly has the same.
+bool PrimaryDatabase::MatchesPage1() {
+  const uint32_t page_bytes = chain_->table().page_bytes();
+  if (!chain_->table_valid() || page_bytes == 0) return false;
+  page_.resize(page_bytes);
+  return wal_->ReadPage(1, page_).ok() && ltx::PageChecksum(1, page_) == chain_->table().Get(1);
 }
 
 void PrimaryDatabase::Suspect(SessionId session) {
@@ -234,7 +314,12 @@ void PrimaryDatabase::SessionEnded(SessionId session) {
   sessions_.erase(session);
   // Ranges that the process noted and never sent died with it.
   const absl::StatusOr<bool> present = RefreshFile();
-  if (!present.ok() || !*present || wal_mode_) return;
+  if (!present.ok() || !*present) return;
+  if (wal_mode_) {
+    // Its checkpoint before the WAL's end, announced by Drain, is not a stranger's doing.
+    if (wal_->ended_as_announced()) NoteCaptured();
+    return;
+  }
   const absl::StatusOr<int64_t> mtime = file_.ModifiedNs();
   if (mtime.ok() && *mtime != captured_mtime_ns_) suspects_.AddEverything();
 }

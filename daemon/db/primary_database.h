@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -54,6 +55,14 @@ class PrimaryDatabase final : public Database {
   // As CaptureWal, before the log is reset.
   absl::Status Drain() EXCLUDES(mu_);
 
+  // Looks whether a program without the shim has changed the database; then all pages are suspects.
+  // serve takes in what sessions have sent so far.
+  struct Look {
+    int locked_by = 0;   // the process whose lock keeps us from knowing; 0: none
+    bool again = false;  // the database changes too fast
+  };
+  Look LookForStrangers(bool has_sessions, const std::function<void()>& serve) EXCLUDES(mu_);
+
   // True while something waits for a lock or a retry; then Attend should be called every few ms.
   bool NeedsAttention() EXCLUDES(mu_);
   void Attend() EXCLUDES(mu_);
@@ -69,6 +78,10 @@ class PrimaryDatabase final : public Database {
   absl::Status PublishPrepared() REQUIRES(mu_);
   absl::StatusOr<bool> CompareSuspects() REQUIRES(mu_);
   void NoteCaptured() REQUIRES(mu_);
+  absl::StatusOr<ltx::Checksum> FileChecksumOfPage1() EXCLUDES(mu_);
+  absl::StatusOr<ltx::Checksum> FileChecksumOfPage1Locked() REQUIRES(mu_);
+  bool MatchesPage1() REQUIRES(mu_);
+  bool MissedCommit(const sqlite::DbHeader& header) const REQUIRES(mu_);
   void Suspect(SessionId session) REQUIRES(mu_);
   absl::Status ResolveSuspects() REQUIRES(mu_);
   absl::StatusOr<bool> RefreshFile() REQUIRES(mu_);
@@ -85,10 +98,15 @@ class PrimaryDatabase final : public Database {
   std::optional<SessionId> pending_ GUARDED_BY(mu_);
   bool wal_mode_ GUARDED_BY(mu_) = false;
   bool wal_retry_ GUARDED_BY(mu_) = false;
+  // Of the file when it was last known to be captured.
   int64_t captured_mtime_ns_ GUARDED_BY(mu_) = 0;
+  // The change counter, in rollback modes: of the last captured transaction and of the prepared one.
+  std::optional<uint32_t> captured_counter_ GUARDED_BY(mu_);
+  std::optional<uint32_t> prepared_counter_ GUARDED_BY(mu_);
   uint64_t reconciled_ GUARDED_BY(mu_) = 0;
   std::string error_ GUARDED_BY(mu_);
   std::vector<ltx::PageNo> pages_ GUARDED_BY(mu_);
+  std::vector<std::byte> page_ GUARDED_BY(mu_);
 };
 
 }  // namespace litefs::db

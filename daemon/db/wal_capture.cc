@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -37,6 +38,10 @@ void WalCapture::Forget() {
   next_frame_ = 1;
   size_pages_ = 0;
   frame_of_.clear();
+}
+
+bool WalCapture::ended_as_announced() const {
+  return reset_expected_ && ::access(wal_path_.c_str(), F_OK) != 0;
 }
 
 // Opens the log, or notices that it is gone, replaced or restarted.  False: there is nothing in it.

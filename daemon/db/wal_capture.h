@@ -38,6 +38,8 @@ class WalCapture {
 
   // The app's shim has announced that the log is about to be reset, and Poll has captured it.
   void ExpectReset() { reset_expected_ = true; }
+  // The log is gone, and that was announced.
+  bool ended_as_announced() const;
 
   // Notes in state how far the log is captured, for transactions that do not come from it.
   void DescribePosition(Chain::NewState* state) const;

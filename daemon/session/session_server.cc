@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -22,12 +23,14 @@
 namespace litefs::session {
 namespace {
 
-constexpr uint64_t kListenerId = 1, kSignalId = 2, kWakeupId = 3;
+constexpr uint64_t kListenerId = 1, kSignalId = 2, kWakeupId = 3, kWatchId = 4;
 constexpr int kMessagesATurn = 64;     // then the other sessions have theirs
 constexpr int kFirstAttentionMs = 10;  // between two looks at a database that needs one,
 constexpr int kLastAttentionMs = 500;  // doubling from the first to the last
 constexpr int kUnusedMs = 1000;        // of stop_when_unused
 constexpr int64_t kPruneMs = 30'000;
+constexpr int kFirstLookMs = 200;  // from a change in the directory to a look at it,
+constexpr int kLastLookMs = 500;   // and while a program without the shim holds its lock
 constexpr int kSendBufferBytes = 256 << 10;
 
 int64_t NowMs() {
@@ -70,6 +73,7 @@ struct SessionServer::Session {
   UniqueFd fd;
   store::Store::Entry* entry = nullptr;  // null: the command line, or no Hello yet
   bool control = false;
+  uint32_t pid = 0;  // by Hello; 0: none yet
 };
 
 absl::StatusOr<std::unique_ptr<SessionServer>> SessionServer::Open(Options options) {
@@ -102,6 +106,7 @@ absl::Status SessionServer::Setup() {
       return ErrnoStatus("set up the server", errno);
     }
   }
+  OpenWatch();
   unused_since_ms_ = NowMs();
   next_prune_ms_ = NowMs() + kPruneMs;
   return absl::OkStatus();
@@ -157,6 +162,7 @@ int SessionServer::TimeoutMs() {
   if (options_.stop_when_unused && used_ && sessions_.empty()) {
     at_most(std::max<int64_t>(0, unused_since_ms_ + kUnusedMs - now));
   }
+  if (next_look_ms_ != 0) at_most(std::max<int64_t>(0, next_look_ms_ - now));
   if (next_prune_ms_ != 0) at_most(std::max<int64_t>(0, next_prune_ms_ - now));
   return static_cast<int>(due);
 }
@@ -178,6 +184,9 @@ void SessionServer::Wait() {
         break;
       case kWakeupId:
         RunPosted();
+        break;
+      case kWatchId:
+        NoteChange();
         break;
       default:
         Serve(id);
@@ -212,6 +221,7 @@ void SessionServer::RingBells() {
 
 void SessionServer::CaptureAll() {
   if (!options_.store->primary()) return;
+  LookForStrangers();
   for (store::Store::Entry* entry : options_.store->All()) {
     (void)entry->primary->CaptureWal();
     if (entry->primary->NeedsAttention()) entry->primary->Attend();
@@ -233,11 +243,77 @@ void SessionServer::Tick() {
       attention_ |= entry->primary->NeedsAttention();
     }
   }
+  if (next_look_ms_ != 0 && now >= next_look_ms_) LookForStrangers();
   if (now >= next_prune_ms_) {
     options_.store->Prune();
     next_prune_ms_ = now + kPruneMs;
   }
 }
+
+// ---- Programs without the shim
+// --------------------------------------------------------------------------------------------------
+
+void SessionServer::OpenWatch() {
+  if (!options_.store->primary()) return;
+  absl::StatusOr<DirectoryWatch> watch = DirectoryWatch::Open(options_.database_directory);
+  epoll_event event{.events = EPOLLIN, .data = {.u64 = kWatchId}};
+  if (watch.ok() && ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, watch->fd(), &event) == 0) {
+    watch_ = *std::move(watch);
+    return;
+  }
+  LogWarn("watch", fmt::format("programs without the shim are seen only at the next start: {}",
+                               watch.status().ToString()));
+}
+
+void SessionServer::NoteChange() {
+  watch_->Disarm();
+  look_ms_ = kFirstLookMs;
+  if (next_look_ms_ == 0) next_look_ms_ = NowMs() + look_ms_;
+}
+
+// Something in the directory has changed.  Mostly it was a session's app, which tells by itself.
+void SessionServer::LookForStrangers() {
+  next_look_ms_ = 0;
+  if (watch_.has_value()) {
+    if (const absl::Status status = watch_->Arm(); !status.ok()) {
+      LogWarn("watch", std::string(status.message()));
+    }
+  }
+  options_.store->AdoptNewFiles();
+  bool again = false;
+  for (store::Store::Entry* entry : options_.store->All()) again |= LookAt(entry);
+  if (!again) return;
+  look_ms_ = std::min(look_ms_ * 2, kLastLookMs);
+  next_look_ms_ = NowMs() + look_ms_;
+}
+
+// Returns whether to look again: a stranger is at work.
+bool SessionServer::LookAt(store::Store::Entry* entry) {
+  // What its sessions have committed is in their sockets; it must not pass for a stranger's.
+  const auto serve = [this, entry] { ServeAll(entry); };
+  const size_t sessions = SessionCount(entry->database->name());
+  const db::PrimaryDatabase::Look look = entry->primary->LookForStrangers(sessions > 0, serve);
+  if (entry->primary->NeedsAttention()) entry->primary->Attend();
+  attention_ |= entry->primary->NeedsAttention();
+  return look.again || (look.locked_by != 0 && !IsSessionsProcess(entry, look.locked_by));
+}
+
+void SessionServer::ServeAll(const store::Store::Entry* entry) {
+  std::vector<uint64_t> ids;
+  for (const auto& [id, session] : sessions_) {
+    if (session->entry == entry) ids.push_back(id);
+  }
+  for (const uint64_t id : ids) Serve(id);
+}
+
+bool SessionServer::IsSessionsProcess(const store::Store::Entry* entry, int pid) const {
+  return std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& item) {
+    return item.second->entry == entry && item.second->pid == static_cast<uint32_t>(pid);
+  });
+}
+
+// ---- Sessions
+// --------------------------------------------------------------------------------------------------
 
 void SessionServer::Accept() {
   while (true) {
@@ -345,6 +421,7 @@ bool SessionServer::HandleHello(Session& session, std::string_view message) {
   }
   if (!entry.ok()) return Refuse(session, EIO, std::string(entry.status().message()));
   session.entry = *entry;
+  session.pid = hello.pid;
   if (session.entry->primary != nullptr) session.entry->primary->SessionStarted(session.id);
   return Send(
       session,

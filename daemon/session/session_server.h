@@ -10,6 +10,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "common/mutex.h"
 #include "common/unique_fd.h"
+#include "daemon/session/directory_watch.h"
 #include "daemon/session/status_file.h"
 #include "daemon/store/store.h"
 #include "ipc/codec.h"
@@ -35,8 +37,9 @@ class SessionServer {
   using Respond = std::function<void(ControlAnswer)>;
   struct Options {
     std::string socket_path;
-    StatusFile* status = nullptr;   // must outlive the server
-    store::Store* store = nullptr;  // must outlive the server
+    std::string database_directory;  // watched, on a primary
+    StatusFile* status = nullptr;    // must outlive the server
+    store::Store* store = nullptr;   // must outlive the server
     // Answers a request of the command line.
     std::function<void(const std::string& json, Respond respond)> on_control;
     bool stop_when_unused = false;  // a while after the last connection has gone
@@ -52,7 +55,8 @@ class SessionServer {
   // Runs task on the server's thread, soon.
   void Post(std::function<void()> task) EXCLUDES(mu_);
 
-  // Captures every database's WAL now.  On the server's thread.
+  // Captures every database's WAL now, and what programs without the shim have done.  On the
+  // server's thread.
   void CaptureAll();
   size_t SessionCount(const std::string& database) const;
 
@@ -67,6 +71,12 @@ class SessionServer {
   void RunPosted() EXCLUDES(mu_);
   void RingBells();
   void Tick();
+  void OpenWatch();
+  void NoteChange();
+  void LookForStrangers();
+  bool LookAt(store::Store::Entry* entry);
+  void ServeAll(const store::Store::Entry* entry);
+  bool IsSessionsProcess(const store::Store::Entry* entry, int pid) const;
   // Handles what a session has sent.  Removes it from sessions_ when it has ended.
   void Serve(uint64_t id);
   bool ServeOne(Session& session, std::string_view message);
@@ -94,6 +104,9 @@ class SessionServer {
   bool used_ = false;
   int64_t unused_since_ms_ = 0;
   int64_t next_prune_ms_ = 0;
+  std::optional<DirectoryWatch> watch_;  // none: there is no inotify to be had
+  int64_t next_look_ms_ = 0;             // 0: nothing has changed
+  int look_ms_ = 0;
   std::atomic<bool> stop_ = false;
   Mutex mu_;
   std::deque<std::function<void()>> posted_ GUARDED_BY(mu_);

@@ -52,6 +52,17 @@ absl::StatusOr<bool> IsLocked(int fd, uint64_t start, uint64_t length) {
   return LockError("query the lock of", start, length);
 }
 
+int ExclusiveHolder(int fd) {
+  struct flock lock;
+  for (const auto& [start, length] :
+       {std::pair<uint64_t, uint64_t>{kPendingByte, 1}, {kSharedFirst, kSharedBytes}}) {
+    if (Fcntl(fd, F_OFD_GETLK, F_RDLCK, start, length, &lock) == 0 && lock.l_type != F_UNLCK) {
+      return lock.l_pid;
+    }
+  }
+  return 0;
+}
+
 absl::StatusOr<SharedLock> SharedLock::Take(int fd) {
   ASSIGN_OR_RETURN(const bool pending, TryLock(fd, LockKind::kShared, kPendingByte, 1));
   if (!pending) return absl::UnavailableError("database is locked: a writer waits for readers");

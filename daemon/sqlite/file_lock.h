@@ -25,6 +25,10 @@ absl::Status Unlock(int fd, uint64_t start, uint64_t length);
 // Whether anybody but fd holds any lock, shared or exclusive, on the range.
 absl::StatusOr<bool> IsLocked(int fd, uint64_t start, uint64_t length);
 
+// The process that holds EXCLUSIVE or PENDING on a database file; -1 if by an open file description
+// (no process), 0 if nobody does.
+int ExclusiveHolder(int fd);
+
 // SQLite's SHARED on a database file, taken as os_unix.c does.  Move-only.
 class SharedLock {
  public:

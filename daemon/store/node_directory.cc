@@ -12,6 +12,7 @@
 
 #include "common/check.h"
 #include "common/hex.h"
+#include "common/json_text.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"
 
@@ -83,7 +84,7 @@ absl::Status NodeDirectory::LoadIdentity(const Options& options) {
 
 absl::Status NodeDirectory::SaveIdentity() {
   const nlohmann::json id = {{"node_id", Hex16(node_id_)}, {"cluster_id", cluster_id_}};
-  return WriteWholeFile(control_ + "/id", id.dump() + "\n");
+  return WriteWholeFile(control_ + "/id", JsonText(id) + "\n");
 }
 
 absl::Status NodeDirectory::JoinCluster(const std::string& cluster_id) {

@@ -134,6 +134,28 @@ std::vector<Store::Entry*> Store::All() {
   return all;
 }
 
+void Store::AdoptNewFiles() {
+  if (!options_.primary) return;
+  const std::string& directory = options_.node->database_directory();
+  const absl::StatusOr<std::vector<std::string>> names = ListDirectory(directory);
+  if (!names.ok()) return LogWarn("store", std::string(names.status().message()));
+  for (const std::string& name : *names) {
+    if (!Counts(name) || Find(name) != nullptr) continue;
+    const std::string path = directory + "/" + name;
+    struct stat st;
+    if (::stat(path.c_str(), &st) != 0 || !S_ISREG(st.st_mode)) continue;
+    const FileStamp stamp{st.st_ino,
+                          int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec};
+    FileStamp& known = strangers_[name];
+    if (known == stamp) continue;
+    known = stamp;
+    if (!HasSqliteMagic(path)) continue;
+    if (const absl::StatusOr<Entry*> entry = FindOrCreate(name); !entry.ok()) {
+      LogError("store", fmt::format("db={} cannot be opened: {}", name, entry.status().ToString()));
+    }
+  }
+}
+
 void Store::Prune() {
   const int64_t oldest_ms = options_.clock->WallMs() - options_.retention_ms;
   for (Entry* entry : All()) entry->database->Prune(oldest_ms, options_.retention_bytes);

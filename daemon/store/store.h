@@ -51,17 +51,27 @@ class Store {
   // True if name can be that of a database here: no SQLite side file, matches a glob.
   bool Counts(const std::string& name) const;
 
+  // On a primary: opens databases that have come into the directory since.
+  void AdoptNewFiles() EXCLUDES(mu_);
+
   // Applies retention to every chain.
   void Prune();
 
  private:
   explicit Store(Options options) : options_(std::move(options)) {}
+  struct FileStamp {
+    uint64_t inode = 0;
+    int64_t modified_ns = 0;
+    friend bool operator==(const FileStamp&, const FileStamp&) = default;
+  };
   absl::StatusOr<Entry*> Create(const std::string& name) REQUIRES(mu_);
   absl::StatusOr<std::vector<std::string>> Names() const;
 
   const Options options_;
   Mutex mu_;
   std::map<std::string, std::unique_ptr<Entry>> entries_ GUARDED_BY(mu_);
+  // Files that AdoptNewFiles has found to be no databases, as they were then.
+  std::map<std::string, FileStamp> strangers_;
 };
 
 }  // namespace litefs::store

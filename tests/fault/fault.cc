@@ -3,14 +3,16 @@
 // does; alone it serves the daemon.
 //
 //   FAULT="ACTION WHEN N DIRECTORY"   ACTION  kill, exit, or an error: ENOSPC, EDQUOT, EIO, EINTR
-//                                     WHEN    before, after (of kill and exit), always (an error, on)
-//                                     N       the N-th call, from 1, that names or has open a file
+//                                     WHEN    before, after (of kill and exit), always (an error,
+//                                     on) N       the N-th call, from 1, that names or has open a
+//                                     file
 //                                             below DIRECTORY and that can fail like this
-//   FAULT_LOG=FILE                    gets 8 bytes: the number of calls so far; 0: nothing fired yet,
+//   FAULT_LOG=FILE                    gets 8 bytes: the number of calls so far; 0: nothing fired
+//   yet,
 //                                     else the number that fired; and the name of that call
 //
-// Calls counted: open for writing, the write family, truncate, allocate, sync, unlink, rename, mkdir,
-// link; for kill and exit also close and locks.
+// Calls counted: open for writing, the write family, truncate, allocate, sync, unlink, rename,
+// mkdir, link; for kill and exit also close and locks.
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -168,35 +170,35 @@ bool ForWriting(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 #define NEXT(name) static auto* const next = Next<decltype(name)>(#name)
 
-#define OPEN(name)                                                                    \
-  EXPORT int name(const char* path, int flags, ...) {                                 \
-    NEXT(name);                                                                       \
-    va_list list;                                                                     \
-    va_start(list, flags);                                                            \
-    const int mode = va_arg(list, int);                                               \
-    va_end(list);                                                                     \
-    return Run(ForWriting(flags) && Concerns(AT_FDCWD, path), kWriting, #name,        \
-               [&] { return next(path, flags, mode); });                              \
+#define OPEN(name)                                                             \
+  EXPORT int name(const char* path, int flags, ...) {                          \
+    NEXT(name);                                                                \
+    va_list list;                                                              \
+    va_start(list, flags);                                                     \
+    const int mode = va_arg(list, int);                                        \
+    va_end(list);                                                              \
+    return Run(ForWriting(flags) && Concerns(AT_FDCWD, path), kWriting, #name, \
+               [&] { return next(path, flags, mode); });                       \
   }
 OPEN(open)
 OPEN(open64)
-#define OPENAT(name)                                                                  \
-  EXPORT int name(int dir, const char* path, int flags, ...) {                        \
-    NEXT(name);                                                                       \
-    va_list list;                                                                     \
-    va_start(list, flags);                                                            \
-    const int mode = va_arg(list, int);                                               \
-    va_end(list);                                                                     \
-    return Run(ForWriting(flags) && Concerns(dir, path), kWriting, #name,             \
-               [&] { return next(dir, path, flags, mode); });                         \
+#define OPENAT(name)                                                      \
+  EXPORT int name(int dir, const char* path, int flags, ...) {            \
+    NEXT(name);                                                           \
+    va_list list;                                                         \
+    va_start(list, flags);                                                \
+    const int mode = va_arg(list, int);                                   \
+    va_end(list);                                                         \
+    return Run(ForWriting(flags) && Concerns(dir, path), kWriting, #name, \
+               [&] { return next(dir, path, flags, mode); });             \
   }
 OPENAT(openat)
 OPENAT(openat64)
 
-#define ON_FD(ret, name, suffers, params, ...)                                        \
-  EXPORT ret name params {                                                            \
-    NEXT(name);                                                                       \
-    return Run(Concerns(fd), suffers, #name, [&] { return next(__VA_ARGS__); });      \
+#define ON_FD(ret, name, suffers, params, ...)                                   \
+  EXPORT ret name params {                                                       \
+    NEXT(name);                                                                  \
+    return Run(Concerns(fd), suffers, #name, [&] { return next(__VA_ARGS__); }); \
   }
 ON_FD(ssize_t, write, kWriting, (int fd, const void* p, size_t n), fd, p, n)
 ON_FD(ssize_t, pwrite, kWriting, (int fd, const void* p, size_t n, off_t at), fd, p, n, at)
@@ -212,17 +214,17 @@ ON_FD(int, fsync, kWriting, (int fd), fd)
 ON_FD(int, fdatasync, kWriting, (int fd), fd)
 ON_FD(int, close, kOnlyDeath, (int fd), fd)
 
-#define LOCK(name)                                                                    \
-  EXPORT int name(int fd, int command, ...) {                                         \
-    NEXT(name);                                                                       \
-    va_list list;                                                                     \
-    va_start(list, command);                                                          \
-    void* const argument = va_arg(list, void*);                                       \
-    va_end(list);                                                                     \
-    const bool lock = command == F_SETLK || command == F_SETLKW ||                    \
-                      command == F_OFD_SETLK || command == F_OFD_SETLKW;              \
-    return Run(lock && Concerns(fd), kOnlyDeath, #name,                               \
-               [&] { return next(fd, command, argument); });                          \
+#define LOCK(name)                                                                           \
+  EXPORT int name(int fd, int command, ...) {                                                \
+    NEXT(name);                                                                              \
+    va_list list;                                                                            \
+    va_start(list, command);                                                                 \
+    void* const argument = va_arg(list, void*);                                              \
+    va_end(list);                                                                            \
+    const bool lock = command == F_SETLK || command == F_SETLKW || command == F_OFD_SETLK || \
+                      command == F_OFD_SETLKW;                                               \
+    return Run(lock && Concerns(fd), kOnlyDeath, #name,                                      \
+               [&] { return next(fd, command, argument); });                                 \
   }
 LOCK(fcntl)
 LOCK(fcntl64)

@@ -1,5 +1,6 @@
 #include "ltx/apply_file.h"
 
+#include "ltx/page_checksum.h"
 #include "tests/ltx/testing.h"
 
 namespace litefs::ltx {
@@ -46,6 +47,28 @@ TEST_F(ApplyFileTest, ReplacesAnyContentByASnapshot) {
   WriteTestFile(path_, std::string(10000, 'x'));
   ASSERT_TRUE(Apply(MakeSnapshot(kPageBytes, 3)).ok());
   EXPECT_EQ(Content().size(), 3 * kPageBytes);
+}
+
+// A VACUUM that changes the page size: a delta by its position, all pages by its content.
+TEST_F(ApplyFileTest, ChangesThePageSizeIfEveryPageIsThere) {
+  std::string page1(kPageBytes, 'x');
+  page1.replace(0, 18, std::string("SQLite format 3\0\x02\x00", 18));  // 512 bytes a page
+  WriteTestFile(path_, page1);
+  MemoryDatabase after;
+  after.Apply({.page_bytes = 1024, .commit = 2}, {{1, MakePage(1024, 1)}, {2, MakePage(1024, 2)}});
+  const Header header = {.page_bytes = 1024,
+                         .commit = 2,
+                         .min_txid = 2,
+                         .max_txid = 2,
+                         .pre_apply = FileChecksum(path_, kPageBytes).value()};
+  const Checksum checksum = after.checksum(1024);
+  auto applied = Apply(EncodeFile(header, {{1, MakePage(1024, 1)}}, checksum).value());
+  EXPECT_THAT(Text(applied), HasSubstr("only 1 of 2 pages"));
+  EXPECT_EQ(Content(), page1);
+  applied =
+      Apply(EncodeFile(header, {{1, MakePage(1024, 1)}, {2, MakePage(1024, 2)}}, checksum).value());
+  ASSERT_TRUE(applied.ok()) << Text(applied);
+  EXPECT_EQ(FileChecksum(path_, 1024).value(), checksum);
 }
 
 TEST_F(ApplyFileTest, ShrinksAndGrows) {

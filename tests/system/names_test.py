@@ -6,7 +6,7 @@ import os
 
 import cluster
 
-NAMES = ["with space.db", "ünï-漢字.db", "quo'te\".db", "no-extension", "a#b?c.db", "-dash.db",
+NAMES = [os.fsdecode(b"not-utf8-\xff\xfe.db"), "with space.db", "ünï-漢字.db", "quo'te\".db", "no-extension", "a#b?c.db", "-dash.db",
          "new\nline.db", "percent%20.db", ".hidden.db", "a" * 240 + ".db", "x-journal.db"]
 INSERT = """
 import sqlite3, sys
@@ -23,6 +23,11 @@ def insert(c, path, mode="delete", **options):
     return int(out)
 
 
+def shown(names):
+    """As JSON can show them."""
+    return sorted(os.fsencode(name).decode(errors="replace") for name in names)
+
+
 def positions(node):
     return {d["name"]: (d["txid"], d["checksum"]) for d in node.status()["databases"]}
 
@@ -35,7 +40,7 @@ def test(c):
         insert(c, primary.path(name), "wal")
     primary.sync()
     wanted = positions(primary)
-    cluster.check_equal(sorted(wanted), sorted(NAMES), "the primary's databases")
+    cluster.check_equal(sorted(wanted), shown(NAMES), "the primary's databases")
     cluster.wait_for("the replica has them all", lambda: positions(replica) == wanted)
     for name in NAMES:
         count = c.run(["/usr/bin/python3", "-c", "import sqlite3, sys; print(sqlite3.connect("
@@ -63,7 +68,7 @@ def test(c):
             cluster.check_equal(insert(c, path, mode), before + 1, f"rows of {place}")
             cluster.check_equal(c.sqlite(path, "pragma integrity_check"), "ok", path)
     primary.sync()
-    cluster.check_equal(sorted(positions(primary)), sorted([*NAMES, "app.db"]), "databases at the end")
+    cluster.check_equal(sorted(positions(primary)), shown([*NAMES, "app.db"]), "databases at the end")
     print("files that do not count are left alone")
 
 
