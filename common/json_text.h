@@ -1,5 +1,5 @@
-// JSON as text that is always valid.  File names are bytes; what is not UTF-8 in them becomes U+FFFD,
-// where nlohmann's own default throws.
+// JSON as text that is always valid.  File names are bytes; what is not UTF-8 in them becomes
+// U+FFFD, where nlohmann's own default throws.
 
 #pragma once
 

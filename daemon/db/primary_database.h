@@ -100,7 +100,8 @@ class PrimaryDatabase final : public Database {
   bool wal_retry_ GUARDED_BY(mu_) = false;
   // Of the file when it was last known to be captured.
   int64_t captured_mtime_ns_ GUARDED_BY(mu_) = 0;
-  // The change counter, in rollback modes: of the last captured transaction and of the prepared one.
+  // The change counter, in rollback modes: of the last captured transaction and of the prepared
+  // one.
   std::optional<uint32_t> captured_counter_ GUARDED_BY(mu_);
   std::optional<uint32_t> prepared_counter_ GUARDED_BY(mu_);
   uint64_t reconciled_ GUARDED_BY(mu_) = 0;
