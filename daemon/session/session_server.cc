@@ -251,7 +251,7 @@ void SessionServer::Tick() {
 }
 
 // ---- Programs without the shim
-// --------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------------------
 
 void SessionServer::OpenWatch() {
   if (!options_.store->primary()) return;
@@ -313,7 +313,7 @@ bool SessionServer::IsSessionsProcess(const store::Store::Entry* entry, int pid)
 }
 
 // ---- Sessions
-// --------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------------------
 
 void SessionServer::Accept() {
   while (true) {
