@@ -155,6 +155,7 @@ system: all
 
 sweep: all
 	tests/system/fault_app_test.py $(B) 0
+	tests/system/fault_daemon_test.py $(B) 0
 
 SOAK_SECONDS      ?= 600
 SOAK_TRANSACTIONS ?= 1000000

@@ -152,6 +152,7 @@ int SessionChannel::Greet(int fd, int64_t deadline) {
         db_.foreign.store(true);
         ForgetRanges();
       }
+      session_.refusal = welcome.error;
       error = -static_cast<int>(welcome.error);
     } else if (welcome.version == ipc::kProtocolVersion && status_fd >= 0) {
       error = MapStatus(status_fd);
@@ -166,6 +167,7 @@ int SessionChannel::Greet(int fd, int64_t deadline) {
 int SessionChannel::ConnectBy(int64_t deadline) {
   if (Living()) return 0;
   Drop();
+  session_.refusal = 0;
   const int fd = ipc::ConnectTo(db_.DirectoryText());
   if (fd < 0) return fd;
   if (const int rc = Greet(fd, deadline); rc < 0) {
@@ -177,12 +179,17 @@ int SessionChannel::ConnectBy(int64_t deadline) {
   return 0;
 }
 
+// The daemon is there and cannot take the database: waiting will not help, SQLite must say so.
+bool SessionChannel::RefusedForGood() const {
+  return session_.refusal == EIO || session_.refusal == ENOSPC;
+}
+
 // Attempts until the time-out for an absent daemon.
 int SessionChannel::Connect() {
   const int64_t deadline = ipc::MonotonicNow() + Timeout(kAbsentTimeoutNs);
   for (int64_t pause = kFirstRetryNs;; pause = std::min(pause * 2, kLastRetryNs)) {
     const int rc = ConnectBy(deadline);
-    if (rc == 0 || db_.foreign.load()) return rc;
+    if (rc == 0 || db_.foreign.load() || RefusedForGood()) return rc;
     const int64_t left = deadline - ipc::MonotonicNow();
     if (left <= 0) return rc;
     ipc::Pause(std::min(pause, left));
@@ -231,7 +238,7 @@ int SessionChannel::Await(uint64_t id, int64_t deadline) {
 }
 
 int SessionChannel::BecomeWriter() {
-  if (Connect() < 0) return db_.foreign.load() ? 0 : -EAGAIN;
+  if (Connect() < 0) return db_.foreign.load() ? 0 : RefusedForGood() ? -EIO : -EAGAIN;
   if (session_.status->role.load(std::memory_order_acquire) !=
       static_cast<uint32_t>(ipc::Role::kPrimary)) {
     return -EAGAIN;
@@ -312,7 +319,7 @@ int SessionChannel::Commit(uint64_t flags, bool wait) {
     const int rc = CommitOnce(flags, ReplyDeadline(), &answer);
     if (rc == 0 && answer != 0) ReturnToPending();
     if (rc == 0) return -answer;
-    if (rc == -ETIMEDOUT || ipc::MonotonicNow() >= give_up) return -EIO;
+    if (rc == -ETIMEDOUT || RefusedForGood() || ipc::MonotonicNow() >= give_up) return -EIO;
   }
 }
 

@@ -45,6 +45,7 @@ class SessionChannel {
  private:
   bool Living() const;
   int Connect();
+  bool RefusedForGood() const;
   int ConnectBy(int64_t deadline);
   int Greet(int fd, int64_t deadline);
   int MapStatus(int status_fd);

@@ -419,7 +419,10 @@ bool SessionServer::HandleHello(Session& session, std::string_view message) {
     Send(session, ipc::Welcome{.error = ipc::kErrorForeign, .text = text});
     return false;
   }
-  if (!entry.ok()) return Refuse(session, EIO, std::string(entry.status().message()));
+  if (!entry.ok()) {
+    return Refuse(session, static_cast<int>(ErrnoOf(entry.status())),
+                  std::string(entry.status().message()));
+  }
   session.entry = *entry;
   session.pid = hello.pid;
   if (session.entry->primary != nullptr) session.entry->primary->SessionStarted(session.id);

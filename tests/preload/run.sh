@@ -6,6 +6,7 @@
 set -u
 build=$(realpath "$1"); pattern=${2:-.}
 shim=$build/liblitefs.so
+[ -x "$build/tests/recorder" ] || { echo "not ok $build/tests/recorder is not built" >&2; exit 1; }
 here=$(dirname "$(realpath "$0")")
 tmp=$(mktemp -d); trap 'kill_recorder; rm -rf "$tmp"' EXIT
 failures=0; recorder=
