@@ -138,6 +138,10 @@ void Interceptor::Track(int fd, int flags) {
     return;
   }
   fd_table.Exchange(fd, FdEntry(match.kind, static_cast<uint32_t>(index)));
+  if (match.kind == FileKind::kJournal) {
+    databases[static_cast<uint32_t>(index)].ChangeLocks(
+        [](Locks* locks) { locks->journal_open = true; });
+  }
 }
 
 // ---- Before and after the real call
@@ -219,6 +223,8 @@ void Call::Finished(int64_t result, int error) {
     if (Stat(fd_, &info)) channel.NoteSize(static_cast<uint64_t>(info.st_size));
   } else if (plan_.after == After::kBell) {
     channel.Bell();
+  } else if (plan_.after == After::kRecheck && db_->noted.load()) {
+    if (channel.Commit(ipc::kFlagRecheck, true) == 0) channel.Done(0);
   }
 }
 
@@ -300,7 +306,7 @@ Call Interceptor::BeginSync(int fd) {
   Reentry reentry;
   const FdEntry entry = fd_table.Get(fd);
   if (reentry.nested() || !entry.file()) return {};
-  return Begin(fd, entry, PlanSync(entry.kind()));
+  return Begin(fd, entry, PlanSync(entry.kind(), databases[entry.database()].CurrentLocks()));
 }
 
 Call Interceptor::BeginUnlink(int dir, const char* path) {
@@ -371,6 +377,8 @@ void Interceptor::TakeOut(Call* call, int fd) {
     });
   } else if (entry.kind() == FileKind::kDatabase) {
     db.ChangeLocks([](Locks* locks) { locks->exclusive = false; });
+  } else if (entry.kind() == FileKind::kJournal) {
+    db.ChangeLocks([](Locks* locks) { locks->journal_open = false; });
   }
 }
 

@@ -169,6 +169,7 @@ int SessionChannel::ConnectBy(int64_t deadline) {
   Drop();
   session_.refusal = 0;
   const int fd = ipc::ConnectTo(db_.DirectoryText());
+  if (fd == -EACCES || fd == -EPERM) ShimLog("may not connect to the daemon of", db_.NameText());
   if (fd < 0) return fd;
   if (const int rc = Greet(fd, deadline); rc < 0) {
     RawSyscall(SYS_close, fd);

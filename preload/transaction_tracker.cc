@@ -94,8 +94,12 @@ Plan PlanTruncate(FileKind kind, const Locks& locks, uint64_t old_size, uint64_t
   return {};
 }
 
-Plan PlanSync(FileKind kind) {
-  return {.before = kind == FileKind::kDatabase ? Before::kPrepare : Before::kNothing};
+// Without a journal (MEMORY, OFF) the sync is the last that is seen of a commit, if the lock is
+// kept.
+Plan PlanSync(FileKind kind, const Locks& locks) {
+  if (kind != FileKind::kDatabase) return {};
+  const bool last = WritesCount(locks) && !locks.journal_open;
+  return {.before = Before::kPrepare, .after = last ? After::kRecheck : After::kNothing};
 }
 
 Plan PlanUnlink(FileKind kind) {

@@ -14,12 +14,13 @@ namespace litefs::preload {
 // The locks of SQLite that this process holds on one database, as fcntl granted them.  One word, so
 // that it can be an atomic.
 struct alignas(8) Locks {
-  bool any_seen = false;     // a lock was ever asked for; false for ever with nolock VFSes
-  bool exclusive = false;    // EXCLUSIVE on the database file
-  bool shm_write = false;    // WAL_WRITE_LOCK
-  uint8_t shm_read = 0;      // WAL_READ_LOCK(0..4), shared, one bit each
-  bool frame_begun = false;  // WAL without shm locks: a commit frame's header is written
-  uint8_t unused[3] = {};
+  bool any_seen = false;      // a lock was ever asked for; false for ever with nolock VFSes
+  bool exclusive = false;     // EXCLUSIVE on the database file
+  bool shm_write = false;     // WAL_WRITE_LOCK
+  uint8_t shm_read = 0;       // WAL_READ_LOCK(0..4), shared, one bit each
+  bool frame_begun = false;   // WAL without shm locks: a commit frame's header is written
+  bool journal_open = false;  // a rollback journal is open for writing
+  uint8_t unused[2] = {};
 };
 static_assert(sizeof(Locks) == 8);
 
@@ -31,7 +32,7 @@ enum class Before : uint8_t {
   kRecheck,       // it cannot
   kDrain,
 };
-enum class After : uint8_t { kNothing, kNoteRange, kNoteSize, kBell };
+enum class After : uint8_t { kNothing, kNoteRange, kNoteSize, kBell, kRecheck };
 
 struct Plan {
   Before before = Before::kNothing;
@@ -53,7 +54,7 @@ void NoteWrite(FileKind kind, Locks* locks, const Write& write);
 bool RefutesDatabase(const Write& write, bool empty_file);
 
 Plan PlanTruncate(FileKind kind, const Locks& locks, uint64_t old_size, uint64_t new_size);
-Plan PlanSync(FileKind kind);
+Plan PlanSync(FileKind kind, const Locks& locks);
 Plan PlanUnlink(FileKind kind);
 
 // A lock request on [start, end).

@@ -365,6 +365,8 @@ absl::Status PrimaryDatabase::CaptureWal() {
 absl::Status PrimaryDatabase::Drain() {
   RETURN_IF_ERROR(CaptureWal());
   MutexLock lock(mu_);
+  ASSIGN_OR_RETURN(const bool more, wal_->MayHoldMore());
+  if (more) suspects_.AddEverything();  // compared when the app lets go of its lock
   wal_->ExpectReset();
   return absl::OkStatus();
 }

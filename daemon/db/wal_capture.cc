@@ -62,7 +62,14 @@ absl::StatusOr<bool> WalCapture::OpenLog(bool* lost) {
   }
   std::array<std::byte, sqlite::kWalHeaderBytes> data;
   ASSIGN_OR_RETURN(const size_t n, ReadAt(fd_.get(), data, 0, wal_path_));
-  if (n < data.size()) return false;
+  if (n < data.size()) {  // truncated: all of it is in the database file
+    if (header_.page_bytes != 0 && !reset_expected_) *lost = true;
+    header_ = {};
+    next_frame_ = 1;
+    size_pages_ = 0;
+    frame_of_.clear();
+    return false;
+  }
   const absl::StatusOr<sqlite::WalHeader> header = sqlite::ParseWalHeader(data);
   if (!header.ok()) return false;  // being written, or left by a crash: SQLite ignores it too
   if (header->salt1 != header_.salt1 || header->salt2 != header_.salt2 ||
@@ -243,6 +250,22 @@ absl::StatusOr<bool> WalCapture::HasUncaptured() {
   if (limit.frame < next_frame_) return false;
   ASSIGN_OR_RETURN(const Batch batch, ReadBatch(limit));
   return batch.end_frame != batch.first_frame;
+}
+
+absl::StatusOr<bool> WalCapture::MayHoldMore() {
+  bool ignored = false;
+  ASSIGN_OR_RETURN(const bool has_log, OpenLog(&ignored));
+  if (!has_log) return false;
+  ASSIGN_OR_RETURN(const Limit limit, LastCommittedFrame());
+  if (limit.by_index) return false;
+  std::array<std::byte, sqlite::kWalFrameHeaderBytes> data;
+  ASSIGN_OR_RETURN(
+      const size_t n,
+      ReadAt(fd_.get(), data, sqlite::WalFrameOffset(next_frame_, header_.page_bytes), wal_path_));
+  if (n < data.size()) return false;
+  const sqlite::WalFrameHeader head = sqlite::ParseWalFrameHeader(data);
+  return head.pgno != 0 && ((head.salt1 == header_.salt1 && head.salt2 == header_.salt2) ||
+                            (head.salt1 == 0 && head.salt2 == 0));
 }
 
 // The last frame that the chain's last file covers; kNoLimit if it is not from this log.

@@ -36,6 +36,10 @@ class WalCapture {
   // to_end is set. Either way the caller must compare the whole database once.
   absl::Status Resume(bool to_end);
 
+  // Whether there may be more in the log that nothing can tell from what is not committed: without
+  // a wal-index, frames behind the last valid one (see Limit).
+  absl::StatusOr<bool> MayHoldMore();
+
   // The app's shim has announced that the log is about to be reset, and Poll has captured it.
   void ExpectReset() { reset_expected_ = true; }
   // The log is gone, and that was announced.

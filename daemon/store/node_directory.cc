@@ -79,12 +79,17 @@ absl::Status NodeDirectory::LoadIdentity(const Options& options) {
         fmt::format("node id \"{}\" is not 16 hexadecimal digits", node_id));
   }
   if (cluster_id_.empty() && options.make_cluster_id) cluster_id_ = Hex16(RandomId());
+  // Unchanged, it is not written: a full disk must not keep a daemon from its start.
+  if (text.ok() && *text == IdentityText()) return absl::OkStatus();
   return SaveIdentity();
 }
 
+std::string NodeDirectory::IdentityText() const {
+  return JsonText(nlohmann::json{{"node_id", Hex16(node_id_)}, {"cluster_id", cluster_id_}}) + "\n";
+}
+
 absl::Status NodeDirectory::SaveIdentity() {
-  const nlohmann::json id = {{"node_id", Hex16(node_id_)}, {"cluster_id", cluster_id_}};
-  return WriteWholeFile(control_ + "/id", JsonText(id) + "\n");
+  return WriteWholeFile(control_ + "/id", IdentityText());
 }
 
 absl::Status NodeDirectory::JoinCluster(const std::string& cluster_id) {

@@ -49,6 +49,7 @@ class NodeDirectory {
   NodeDirectory(std::string directory, std::string control)
       : directory_(std::move(directory)), control_(std::move(control)) {}
   absl::Status LoadIdentity(const Options& options);
+  std::string IdentityText() const;
   absl::Status SaveIdentity();
 
   const std::string directory_;

@@ -65,7 +65,7 @@ modes() { # modes CLIENT MODE
   case $2 in
     delete | truncate | persist) expect_events "hello a.db,$tx,$tx,$tx,bye a.db" ;;
     memory | off) expect_events "hello a.db,$unlogged,$unlogged,$unlogged,bye a.db" ;;
-    wal) expect_events "hello a.db,$tx,bell,bell,bell,bell,prepare synced,drain unlink,drain unlink,commit synced recheck,done 0,bye a.db" ;;
+    wal) expect_events "hello a.db,$tx,bell,bell,bell,bell,prepare synced,commit synced recheck,done 0,drain unlink,drain unlink,bye a.db" ;;
   esac
   expect content "$(sqlite3 "$db" 'select group_concat(x) from t; pragma integrity_check' | tr '\n' ' ')" '1,2 ok '
 }
@@ -106,7 +106,7 @@ exclusive_locking() { # nothing is unlocked between the transactions
 exclusive_wal() {
   start_recorder
   sql 'pragma locking_mode=exclusive; pragma journal_mode=wal; create table t(x); insert into t values(1)'
-  matches events "$(events)" "^hello a\.db,$tx,drain restart,bell,bell,prepare synced,drain unlink,commit synced recheck,done 0,bye a\.db$"
+  matches events "$(events)" "^hello a\.db,$tx,drain restart,bell,bell,prepare synced,commit synced recheck,done 0,drain unlink,bye a\.db$"
 }
 mode_changes() {
   start_recorder
@@ -371,7 +371,7 @@ no_bell_while_awake() {
   plain 'pragma journal_mode=wal; create table t(x)'; start_recorder sleeping=0
   sql 'insert into t values(1)'
   expect bells "$(od -An -tu4 -j $((4096 + 64 + 28)) -N 4 "$dir/.litefs/status" | tr -d ' ')" 1
-  matches events "$(events)" '^hello a\.db,prepare synced,drain unlink'
+  matches events "$(events)" '^hello a\.db,prepare synced,commit synced recheck,done 0,drain unlink'
 }
 # ---- Cases ---------------------------------------------------------------------------------------
 for client in sqlite3 python3 perl php; do

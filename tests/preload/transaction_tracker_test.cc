@@ -74,9 +74,18 @@ TEST(TransactionTracker, CommitsWhereTheJournalGoes) {
 }
 
 TEST(TransactionTracker, PreparesAtASyncOfTheDatabase) {
-  EXPECT_EQ(PlanSync(FileKind::kDatabase).before, Before::kPrepare);
-  EXPECT_EQ(PlanSync(FileKind::kJournal).before, Before::kNothing);
-  EXPECT_EQ(PlanSync(FileKind::kWal).before, Before::kNothing);
+  EXPECT_EQ(PlanSync(FileKind::kDatabase, Locks{}).before, Before::kPrepare);
+  EXPECT_EQ(PlanSync(FileKind::kJournal, Locks{}).before, Before::kNothing);
+  EXPECT_EQ(PlanSync(FileKind::kWal, Locks{}).before, Before::kNothing);
+}
+
+TEST(TransactionTracker, TakesASyncWithoutAJournalForACommit) {
+  const Locks writer{.any_seen = true, .exclusive = true};
+  const Locks journaled{.any_seen = true, .exclusive = true, .journal_open = true};
+  const Locks checkpoint{.any_seen = true};
+  EXPECT_EQ(PlanSync(FileKind::kDatabase, writer).after, After::kRecheck);
+  EXPECT_EQ(PlanSync(FileKind::kDatabase, journaled).after, After::kNothing);
+  EXPECT_EQ(PlanSync(FileKind::kDatabase, checkpoint).after, After::kNothing);
 }
 
 TEST(TransactionTracker, TellsAWriterFromAReaderThatRecoversTheIndex) {

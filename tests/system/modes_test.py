@@ -57,6 +57,13 @@ CASES = {
                       "ROLLBACK TO s; RELEASE s; COMMIT; INSERT INTO t VALUES (-1, 'second');"
                       "INSERT INTO other VALUES ('third'); PRAGMA wal_checkpoint(TRUNCATE);"
                       "INSERT INTO other VALUES ('fourth');"],
+    "savepoint-exclusive-wal": ["PRAGMA locking_mode = exclusive; PRAGMA journal_mode = wal;"
+                                "PRAGMA cache_size = 5; CREATE TABLE t(x, y); BEGIN IMMEDIATE;"
+                                "INSERT INTO t VALUES (0, 0); SAVEPOINT s;"
+                                + ROWS.format(n=40, bytes=3000) +
+                                "UPDATE t SET y = randomblob(3000) WHERE x > 24; ROLLBACK TO s; RELEASE s;"
+                                "COMMIT; INSERT INTO t VALUES (-1, 'second');"
+                                "PRAGMA wal_checkpoint(TRUNCATE); INSERT INTO t VALUES (-2, 'third');"],
     "checkpoints": ["PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 5;" + FILL + MANY +
                     "PRAGMA wal_checkpoint(TRUNCATE);" + MANY + "PRAGMA wal_checkpoint(RESTART);" +
                     CHANGE],

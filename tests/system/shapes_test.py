@@ -42,7 +42,7 @@ SPILL = [ROWS.format(n=60, bytes=1500), "UPDATE t SET y = randomblob(length(y)) 
 
 
 def steps(shape):
-    """(what, statements, whether it commits anything)"""
+    """(what, statements, whether it commits anything; None: free pages may keep what a rollback left)"""
     yield "create", ["CREATE TABLE t(x INTEGER PRIMARY KEY, y)", "CREATE INDEX i ON t(y)"], True
     yield "insert", [ROWS.format(n=30, bytes=300)], True
     yield "update", ["UPDATE t SET y = 'u' || x WHERE x % 3 = 0"], True
@@ -50,7 +50,7 @@ def steps(shape):
     yield "explicit", ["BEGIN", "DELETE FROM t WHERE x = 4", "INSERT INTO t(y) VALUES (1)", "COMMIT"], True
     if shape["journal"] != "off":  # ROLLBACK is undefined there
         yield "rollback", ["BEGIN", "DELETE FROM t", "ROLLBACK"], False
-        yield "spill, rollback", ["BEGIN", *SPILL, "ROLLBACK"], False
+        yield "spill, rollback", ["BEGIN", *SPILL, "ROLLBACK"], None
     if shape["journal"] != "off" and not index_is_missing(shape):
         yield "savepoint", ["BEGIN", "INSERT INTO t(y) VALUES (2)", "SAVEPOINT s", *SPILL,
                             "ROLLBACK TO s", "RELEASE s", "COMMIT"], True
@@ -118,7 +118,7 @@ class Shape:
             if not boundary_is_visible(s):
                 continue
             now = self.compare(step)
-            if position is not None:
+            if position is not None and commits is not None:
                 cluster.check((now != position) == commits,
                               f"{self.name}: {step}: from {position} to {now}")
             position = now
