@@ -67,7 +67,8 @@ std::vector<replication::DatabaseState> ReplicaChain::States() {
 
 absl::StatusOr<ltx::Position> ReplicaChain::Receive(const std::string& database, int file_fd,
                                                     uint64_t size_bytes) {
-  ASSIGN_OR_RETURN(store::Store::Entry* const entry, store_->FindOrCreate(database));
+  ASSIGN_OR_RETURN(store::Store::Entry* const entry,
+                   store_->FindOrCreate(database, /*in_use=*/false));
   ASSIGN_OR_RETURN(const ltx::Position position, entry->replica->Receive(file_fd, size_bytes));
   applier_->Notify();
   return position;
@@ -75,7 +76,8 @@ absl::StatusOr<ltx::Position> ReplicaChain::Receive(const std::string& database,
 
 absl::StatusOr<ltx::Position> ReplicaChain::ReceiveBytes(const std::string& database,
                                                          std::span<const std::byte> ltx_file) {
-  ASSIGN_OR_RETURN(store::Store::Entry* const entry, store_->FindOrCreate(database));
+  ASSIGN_OR_RETURN(store::Store::Entry* const entry,
+                   store_->FindOrCreate(database, /*in_use=*/false));
   ltx::SpanSource source(ltx_file);
   ASSIGN_OR_RETURN(const ltx::Position position, entry->replica->Receive(source));
   applier_->Notify();

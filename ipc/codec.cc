@@ -73,7 +73,7 @@ class Parser {
 
 size_t Encode(const Hello& m, std::span<char> out) {
   return Write(out, MessageType::kHello, uint64_t{m.version}, uint64_t{m.pid}, m.name, m.device,
-               m.inode, m.program);
+               m.inode, m.program, m.flags);
 }
 size_t Encode(const Welcome& m, std::span<char> out) {
   return Write(out, MessageType::kWelcome, uint64_t{m.version}, uint64_t{m.error},
@@ -121,6 +121,7 @@ bool Decode(std::string_view data, Hello* m) {
   m->device = p.Number();
   m->inode = p.Number();
   m->program = p.Text();
+  m->flags = p.Number();
   return p.Ok();
 }
 bool Decode(std::string_view data, Welcome* m) {

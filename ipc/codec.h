@@ -43,6 +43,7 @@ struct Hello {
   uint64_t device = 0;
   uint64_t inode = 0;
   std::string_view program;
+  uint64_t flags = 0;
 };
 struct Welcome {
   uint32_t version = kProtocolVersion;

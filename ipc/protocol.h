@@ -14,7 +14,7 @@
 
 namespace litefs::ipc {
 
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;
 
 // A directory that a daemon manages holds this directory; the socket lies in it.
 inline constexpr char kControlDirectory[] = ".litefs";
@@ -28,6 +28,9 @@ inline constexpr size_t kMaxMessageFields = 16;
 // Welcome's errno for a file that is no database by the daemon's configuration: the shim leaves it
 // alone until it is closed.  ENOENT.
 inline constexpr uint32_t kErrorForeign = 2;
+// The app has asked for no lock on the database (nolock, unix-none, unix-dotfile): nothing shows
+// when it is in a transaction.
+inline constexpr uint64_t kHelloLockless = 1;
 inline constexpr size_t kMaxDatabaseNameBytes = 247;  // its -journal fits NAME_MAX
 
 // The first field of every message.  Never change the number of a released type.
@@ -48,7 +51,7 @@ enum class MessageType : uint32_t {
   kControlReply = 103,
 };
 
-// kHello: version, pid, database file name, st_dev, st_ino, program name
+// kHello: version, pid, database file name, st_dev, st_ino, program name, flags (kHelloLockless)
 // kWelcome: version, errno, role, bell slot, message; carries the status file's descriptor
 //           (SCM_RIGHTS) when errno is 0.
 // kDirty: ranges

@@ -137,7 +137,8 @@ int SessionChannel::Greet(int fd, int64_t deadline) {
                          .name = db_.NameText(),
                          .device = db_.device,
                          .inode = db_.inode,
-                         .program = program};
+                         .program = program,
+                         .flags = db_.CurrentLocks().any_seen ? 0 : ipc::kHelloLockless};
   const size_t size = ipc::Encode(hello, buffer);
   if (const int rc = ipc::SendMessage(fd, {buffer, size}, deadline); rc < 0) return rc;
   int status_fd = -1;

@@ -26,6 +26,7 @@ PrimaryDatabase::PrimaryDatabase(DatabaseOptions options)
     : Database(std::move(options)), file_(options_.path) {}
 
 absl::StatusOr<std::unique_ptr<PrimaryDatabase>> PrimaryDatabase::Open(DatabaseOptions options,
+                                                                       bool in_use,
                                                                        std::string* report) {
   std::unique_ptr<PrimaryDatabase> database(new PrimaryDatabase(std::move(options)));
   ASSIGN_OR_RETURN(database->chain_, Chain::Open({.directory = database->options_.control_directory,
@@ -35,7 +36,7 @@ absl::StatusOr<std::unique_ptr<PrimaryDatabase>> PrimaryDatabase::Open(DatabaseO
   MutexLock lock(database->mu_);
   database->wal_ = std::make_unique<WalCapture>(database->options_.path, &database->file_,
                                                 database->chain_.get());
-  if (const absl::Status status = database->Recover(); !status.ok()) {
+  if (const absl::Status status = database->Recover(in_use); !status.ok()) {
     // The database stays under watch: a commit or a retry will bring the chain to it.
     if (!absl::IsUnavailable(status)) {
       *report += fmt::format("{}: {}\n", database->name(), status.ToString());
@@ -47,7 +48,7 @@ absl::StatusOr<std::unique_ptr<PrimaryDatabase>> PrimaryDatabase::Open(DatabaseO
 }
 
 // Brings the chain to what the database is now, whatever happened while nobody looked.
-absl::Status PrimaryDatabase::Recover() {
+absl::Status PrimaryDatabase::Recover(bool in_use) {
   suspects_.AddEverything();
   ASSIGN_OR_RETURN(const bool present, RefreshFile());
   if (!present) {
@@ -56,6 +57,7 @@ absl::Status PrimaryDatabase::Recover() {
     return absl::NotFoundError("the database file is gone; its chain is kept");
   }
   RETURN_IF_ERROR(wal_->Resume(/*to_end=*/false));
+  if (in_use) return absl::OkStatus();  // as soon as its locks, or its word, allow it
   return ResolveSuspects();
 }
 
@@ -87,9 +89,10 @@ absl::Status PrimaryDatabase::ReadCommitted(ltx::PageNo pgno, std::span<std::byt
   return wal_->ReadPage(pgno, page);
 }
 
-void PrimaryDatabase::SessionStarted(SessionId session) {
+void PrimaryDatabase::SessionStarted(SessionId session, bool lockless) {
   MutexLock lock(mu_);
   sessions_[session];
+  if (lockless) lockless_.insert(session);
   if (const absl::StatusOr<bool> present = RefreshFile(); !present.ok()) {
     SetError(present.status());
   }
@@ -312,6 +315,7 @@ void PrimaryDatabase::SessionEnded(SessionId session) {
   }
   Suspect(session);
   sessions_.erase(session);
+  lockless_.erase(session);
   // Ranges that the process noted and never sent died with it.
   const absl::StatusOr<bool> present = RefreshFile();
   if (!present.ok() || !*present) return;
@@ -389,10 +393,10 @@ void PrimaryDatabase::Attend() {
 absl::Status PrimaryDatabase::ResolveSuspects() {
   ASSIGN_OR_RETURN(const bool present, RefreshFile());
   if (!present) return absl::OkStatus();
+  if (!lockless_.empty()) return absl::UnavailableError("an app that takes no locks has it open");
   // An app that rolls a hot journal back itself holds EXCLUSIVE and waits for us to take that in.
   RETURN_IF_ERROR(sqlite::SharedLock::Take(file_.fd()).status());
-  ASSIGN_OR_RETURN(const bool hot, sqlite::HasHotJournal(options_.path));
-  if (hot) RETURN_IF_ERROR(sqlite::Settle(options_.path));
+  RETURN_IF_ERROR(SettleHotJournal());
   ASSIGN_OR_RETURN(const sqlite::SharedLock lock, sqlite::SharedLock::Take(file_.fd()));
   // In WAL mode the shared lock keeps nobody from writing, only from leaving the mode.
   const bool everything = suspects_.everything();
@@ -408,6 +412,17 @@ absl::Status PrimaryDatabase::ResolveSuspects() {
   NoteCaptured();
   SetError(absl::OkStatus());
   return absl::OkStatus();
+}
+
+// Only of a transaction that is dead for sure: while any app under the shim has the database open,
+// or anybody the journal, the next reader decides, as ever in SQLite.
+absl::Status PrimaryDatabase::SettleHotJournal() {
+  ASSIGN_OR_RETURN(const bool hot, sqlite::HasHotJournal(options_.path));
+  if (!hot) return absl::OkStatus();
+  if (!sessions_.empty()) return absl::UnavailableError("a hot journal, and apps to roll it back");
+  ASSIGN_OR_RETURN(const bool open, sqlite::JournalIsOpen(options_.path));
+  if (open) return absl::UnavailableError("a journal that a process has open");
+  return sqlite::Settle(options_.path);
 }
 
 // Compares under SHARED.  In WAL mode a checkpoint may meanwhile bring pages into the file that

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "daemon/db/database.h"
 #include "daemon/db/database_file.h"
 #include "daemon/db/dirty_ranges.h"
@@ -31,13 +32,16 @@ class PrimaryDatabase final : public Database {
  public:
   // Opens the chain and brings it to the state of the database file, if there is one.
   // *report gets a line for each thing a human should know.
-  static absl::StatusOr<std::unique_ptr<PrimaryDatabase>> Open(DatabaseOptions options,
+  // in_use: on behalf of a session, which may be in the middle of a transaction.
+  static absl::StatusOr<std::unique_ptr<PrimaryDatabase>> Open(DatabaseOptions options, bool in_use,
                                                                std::string* report);
 
   DatabaseInfo Info() override EXCLUDES(mu_);
 
   // A session begins, on the file (device, inode).
-  void SessionStarted(SessionId session) EXCLUDES(mu_);
+  // lockless: its app takes no locks, so that only its own word tells when it is between
+  // transactions.
+  void SessionStarted(SessionId session, bool lockless) EXCLUDES(mu_);
   void AddDirty(SessionId session, uint64_t offset, uint64_t length) EXCLUDES(mu_);
   void AddEverything(SessionId session) EXCLUDES(mu_);
   // The app is syncing: build and sync the transaction now.  Errors are told by Commit.
@@ -72,7 +76,8 @@ class PrimaryDatabase final : public Database {
 
  private:
   explicit PrimaryDatabase(DatabaseOptions options);
-  absl::Status Recover() REQUIRES(mu_);
+  absl::Status Recover(bool in_use) REQUIRES(mu_);
+  absl::Status SettleHotJournal() REQUIRES(mu_);
   absl::Status CaptureWalLocked() REQUIRES(mu_);
   absl::StatusOr<bool> PrepareRanges(const DirtyRanges& ranges, bool sync) REQUIRES(mu_);
   absl::Status PublishPrepared() REQUIRES(mu_);
@@ -91,6 +96,7 @@ class PrimaryDatabase final : public Database {
   DatabaseFile file_ GUARDED_BY(mu_);
   std::unique_ptr<WalCapture> wal_ GUARDED_BY(mu_);
   absl::flat_hash_map<SessionId, DirtyRanges> sessions_ GUARDED_BY(mu_);
+  absl::flat_hash_set<SessionId> lockless_ GUARDED_BY(mu_);
   // What may have changed without a known outcome; compared as soon as that can be done.
   DirtyRanges suspects_ GUARDED_BY(mu_);
   // Whose Prepare is still all there is to prepare, and whose Done is awaited.

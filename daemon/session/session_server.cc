@@ -413,7 +413,7 @@ bool SessionServer::HandleHello(Session& session, std::string_view message) {
                               hello.version, ipc::kProtocolVersion, hello.program, hello.pid));
   }
   const absl::StatusOr<store::Store::Entry*> entry =
-      options_.store->FindOrCreate(std::string(hello.name));
+      options_.store->FindOrCreate(std::string(hello.name), /*in_use=*/true);
   if (absl::IsInvalidArgument(entry.status())) {  // by the configuration: nothing to log
     const std::string text(entry.status().message());
     Send(session, ipc::Welcome{.error = ipc::kErrorForeign, .text = text});
@@ -425,7 +425,9 @@ bool SessionServer::HandleHello(Session& session, std::string_view message) {
   }
   session.entry = *entry;
   session.pid = hello.pid;
-  if (session.entry->primary != nullptr) session.entry->primary->SessionStarted(session.id);
+  const bool lockless = (hello.flags & ipc::kHelloLockless) != 0;
+  if (session.entry->primary != nullptr)
+    session.entry->primary->SessionStarted(session.id, lockless);
   return Send(
       session,
       ipc::Welcome{.role = options_.store->primary() ? ipc::Role::kPrimary : ipc::Role::kReplica,

@@ -87,6 +87,19 @@ absl::StatusOr<bool> HasHotJournal(const std::string& database_path) {
   return !reserved;
 }
 
+absl::StatusOr<bool> JournalIsOpen(const std::string& database_path) {
+  const std::string journal_path = database_path + std::string(kJournalSuffix);
+  absl::StatusOr<UniqueFd> journal = OpenFile(journal_path, O_RDONLY);
+  if (absl::IsNotFound(journal.status())) return false;
+  RETURN_IF_ERROR(journal.status());
+  // Who opens it now waits for the lease's end and has us signalled: not by SIGIO, which would kill
+  // us.
+  ::fcntl(journal->get(), F_SETSIG, SIGURG);
+  if (::fcntl(journal->get(), F_SETLEASE, F_WRLCK) != 0) return errno == EAGAIN;
+  ::fcntl(journal->get(), F_SETLEASE, F_UNLCK);
+  return false;
+}
+
 absl::Status Settle(const std::string& database_path) {
   std::vector<char*> environment;
   for (char** entry = environ; *entry != nullptr; ++entry) {

@@ -22,6 +22,11 @@ absl::StatusOr<bool> JournalHasContent(const std::string& database_path);
 // begins with a byte other than zero, the database is not empty, and nobody holds RESERVED.
 absl::StatusOr<bool> HasHotJournal(const std::string& database_path);
 
+// Whether a process has the database's journal open, as SQLite has it during a transaction.  By a
+// write lease, which is given only on a file that nobody else has open; where no lease is to be had
+// (another user's file, some file systems), false.
+absl::StatusOr<bool> JournalIsOpen(const std::string& database_path);
+
 // Opens the database with SQLite in a child process (/proc/self/exe internal-settle PATH, without
 // LD_PRELOAD), reads from it and closes it: rolls back a hot journal, recovers and, if nobody else
 // has the database open, checkpoints a WAL.  Blocks until the child ends, seconds at most when the

@@ -39,7 +39,7 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(Options options) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, store->Names());
   MutexLock lock(store->mu_);
   for (const std::string& name : names) {
-    const absl::StatusOr<Entry*> entry = store->Create(name);
+    const absl::StatusOr<Entry*> entry = store->Create(name, /*in_use=*/false);
     if (!entry.ok()) {
       LogError("store", fmt::format("db={} cannot be opened, the others go on: {}", name,
                                     entry.status().ToString()));
@@ -81,7 +81,7 @@ bool Store::Counts(const std::string& name) const {
   });
 }
 
-absl::StatusOr<Store::Entry*> Store::Create(const std::string& name) {
+absl::StatusOr<Store::Entry*> Store::Create(const std::string& name, bool in_use) {
   const NodeDirectory& node = *options_.node;
   db::DatabaseOptions options{.name = name,
                               .path = node.database_directory() + "/" + name,
@@ -93,7 +93,7 @@ absl::StatusOr<Store::Entry*> Store::Create(const std::string& name) {
   auto entry = std::make_unique<Entry>();
   std::string report;
   if (options_.primary) {
-    ASSIGN_OR_RETURN(auto database, db::PrimaryDatabase::Open(std::move(options), &report));
+    ASSIGN_OR_RETURN(auto database, db::PrimaryDatabase::Open(std::move(options), in_use, &report));
     entry->primary = database.get();
     entry->database = std::move(database);
   } else {
@@ -116,7 +116,7 @@ Store::Entry* Store::Find(const std::string& name) {
   return it == entries_.end() ? nullptr : it->second.get();
 }
 
-absl::StatusOr<Store::Entry*> Store::FindOrCreate(const std::string& name) {
+absl::StatusOr<Store::Entry*> Store::FindOrCreate(const std::string& name, bool in_use) {
   if (!Counts(name)) {
     return absl::InvalidArgumentError(
         fmt::format("\"{}\" is not a database by the configuration (databases)", name));
@@ -124,7 +124,7 @@ absl::StatusOr<Store::Entry*> Store::FindOrCreate(const std::string& name) {
   MutexLock lock(mu_);
   const auto it = entries_.find(name);
   if (it != entries_.end()) return it->second.get();
-  return Create(name);
+  return Create(name, in_use);
 }
 
 std::vector<Store::Entry*> Store::All() {
@@ -150,7 +150,7 @@ void Store::AdoptNewFiles() {
     if (known == stamp) continue;
     known = stamp;
     if (!HasSqliteMagic(path)) continue;
-    if (const absl::StatusOr<Entry*> entry = FindOrCreate(name); !entry.ok()) {
+    if (const absl::StatusOr<Entry*> entry = FindOrCreate(name, /*in_use=*/false); !entry.ok()) {
       LogError("store", fmt::format("db={} cannot be opened: {}", name, entry.status().ToString()));
     }
   }

@@ -46,7 +46,8 @@ class Store {
   // Null if there is none of that name.
   Entry* Find(const std::string& name) EXCLUDES(mu_);
   // Finds or creates.  kInvalidArgument: the name is none that the configuration counts.
-  absl::StatusOr<Entry*> FindOrCreate(const std::string& name) EXCLUDES(mu_);
+  // in_use: for an app that has it open already.
+  absl::StatusOr<Entry*> FindOrCreate(const std::string& name, bool in_use) EXCLUDES(mu_);
   std::vector<Entry*> All() EXCLUDES(mu_);
   // True if name can be that of a database here: no SQLite side file, matches a glob.
   bool Counts(const std::string& name) const;
@@ -64,7 +65,7 @@ class Store {
     int64_t modified_ns = 0;
     friend bool operator==(const FileStamp&, const FileStamp&) = default;
   };
-  absl::StatusOr<Entry*> Create(const std::string& name) REQUIRES(mu_);
+  absl::StatusOr<Entry*> Create(const std::string& name, bool in_use) REQUIRES(mu_);
   absl::StatusOr<std::vector<std::string>> Names() const;
 
   const Options options_;

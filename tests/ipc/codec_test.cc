@@ -34,7 +34,8 @@ TEST(IpcCodec, ReturnsEveryFieldOfHello) {
                                          .name = "app.db",
                                          .device = ~uint64_t{0},
                                          .inode = 12,
-                                         .program = "php"});
+                                         .program = "php",
+                                         .flags = kHelloLockless});
   Hello hello;
   ASSERT_TRUE(Decode(data, &hello));
   EXPECT_EQ(hello.version, 3u);
@@ -43,6 +44,7 @@ TEST(IpcCodec, ReturnsEveryFieldOfHello) {
   EXPECT_EQ(hello.device, ~uint64_t{0});
   EXPECT_EQ(hello.inode, 12u);
   EXPECT_EQ(hello.program, "php");
+  EXPECT_EQ(hello.flags, kHelloLockless);
   EXPECT_EQ(TypeOf(data), static_cast<uint32_t>(MessageType::kHello));
 }
 
