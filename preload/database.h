@@ -24,7 +24,7 @@ struct Session {
   uint64_t socket_inode = 0;
   uint32_t bell_slot = 0;
   uint64_t last_request = 0;
-  uint32_t refusal = 0;  // errno of the last Welcome; 0: none came, or it was welcome
+  uint32_t refusal = 0;  // why the last attempt failed for good: an errno; 0: it did not
   // The status file of the newest session, also after its end; null before the first.
   const ipc::StatusPage* status = nullptr;
   ipc::BellPage* bells = nullptr;

@@ -155,7 +155,10 @@ int SessionChannel::Greet(int fd, int64_t deadline) {
       }
       session_.refusal = welcome.error;
       error = -static_cast<int>(welcome.error);
-    } else if (welcome.version == ipc::kProtocolVersion && status_fd >= 0) {
+    } else if (welcome.version == ipc::kProtocolVersion && status_fd < 0) {
+      session_.refusal = EMFILE;  // there was no descriptor left for the one that came along
+      error = -EMFILE;
+    } else if (welcome.version == ipc::kProtocolVersion) {
       error = MapStatus(status_fd);
       session_.bell_slot = welcome.bell_slot % ipc::kBellCount;
     }
@@ -171,6 +174,7 @@ int SessionChannel::ConnectBy(int64_t deadline) {
   session_.refusal = 0;
   const int fd = ipc::ConnectTo(db_.DirectoryText());
   if (fd == -EACCES || fd == -EPERM) ShimLog("may not connect to the daemon of", db_.NameText());
+  if (fd == -EMFILE || fd == -ENFILE) session_.refusal = static_cast<uint32_t>(-fd);
   if (fd < 0) return fd;
   if (const int rc = Greet(fd, deadline); rc < 0) {
     RawSyscall(SYS_close, fd);
@@ -181,9 +185,11 @@ int SessionChannel::ConnectBy(int64_t deadline) {
   return 0;
 }
 
-// The daemon is there and cannot take the database: waiting will not help, SQLite must say so.
+// The daemon is there and cannot take the database, or this process has no descriptor left: waiting
+// will not help, SQLite must say so.
 bool SessionChannel::RefusedForGood() const {
-  return session_.refusal == EIO || session_.refusal == ENOSPC;
+  return session_.refusal == EIO || session_.refusal == ENOSPC || session_.refusal == EMFILE ||
+         session_.refusal == ENFILE;
 }
 
 // Attempts until the time-out for an absent daemon.

@@ -146,7 +146,8 @@ class Recorder {
     sessions_[fd] = std::string(hello.name);
     printf("hello %s %s\n", sessions_[fd].c_str(), std::string(hello.program).c_str());
     Welcome welcome{.bell_slot = 7, .text = ""};
-    welcome.version = static_cast<uint32_t>(std::stoul(options_.Get("version", "1")));
+    welcome.version = static_cast<uint32_t>(
+        std::stoul(options_.Get("version", std::to_string(kProtocolVersion))));
     Answer(fd, welcome, status_fd_);
   }
 
