@@ -18,7 +18,7 @@
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all test unit system soak sweep lint bench fuzz tidy format install deps demo clean help FORCE
+.PHONY: all test unit system soak sweep lint bench fuzz tidy thread-safety format install deps demo clean help FORCE
 all:
 
 # ---- Variant ------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ $(lib): $(lib_objs)
 	$(call say,AR)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
-$(program): $(B)/daemon/main.o $(lib)
+$(program): $(B)/daemon/main.o $(if $(findstring thread,$(SAN)),$(B)/tests/support/tsan_suppressions.o) $(lib)
 	$(call say,LINK)
 	$(Q)$(CXX) $(HOST) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -178,6 +178,8 @@ bench: $(bench_bins)
 fuzz: $(fuzz_bins)
 tidy:
 	printf '%s\n' $(srcs) | xargs -P "$$(nproc)" -n 4 sh -c 'clang-tidy --quiet "$$@" -- $(HOST)' sh
+thread-safety:
+	@printf '%s\n' $(srcs) | xargs -P "$$(nproc)" -n 4 clang++ $(HOST) -fsyntax-only -Wthread-safety -Wno-unknown-warning-option
 format:
 	clang-format -i $(srcs) $(hdrs) $(test_srcs) $(wildcard tests/*/*.h tests/fuzz/*.cc tests/fault/*.cc tests/preload/probes/*.cc tests/preload/*.cc bench/*.cc)
 

@@ -143,9 +143,9 @@ absl::StatusOr<bool> PrimaryDatabase::PrepareRanges(const DirtyRanges& ranges, b
     compared = &everything;
   }
   compared->Pages(state.page_bytes, state.size_pages, &pages_);
-  return chain_->Prepare(pages_, state, [this](ltx::PageNo pgno, std::span<std::byte> page) {
-    return wal_->ReadPage(pgno, page);
-  });
+  const auto read_page = [this](ltx::PageNo pgno, std::span<std::byte> page)
+                             REQUIRES(mu_) { return wal_->ReadPage(pgno, page); };
+  return chain_->Prepare(pages_, state, read_page);
 }
 
 // Whether the change counter has moved further than the one transaction that is being captured:
@@ -343,7 +343,7 @@ absl::Status PrimaryDatabase::CaptureWalLocked() {
   bool lost = false;
   const ltx::Position before = chain_->log().tip();
   const absl::StatusOr<int> files =
-      wal_->Poll(&lost, [this] { NoteChanges(chain_->prepared_changes()); });
+      wal_->Poll(&lost, [this]() REQUIRES(mu_) { NoteChanges(chain_->prepared_changes()); });
   wal_retry_ = !files.ok();
   if (lost) {
     LogWarn(

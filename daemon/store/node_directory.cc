@@ -49,7 +49,13 @@ absl::StatusOr<std::unique_ptr<NodeDirectory>> NodeDirectory::Open(const Options
   return node;
 }
 
+std::string NodeDirectory::cluster_id() const {
+  MutexLock lock(mu_);
+  return cluster_id_;
+}
+
 absl::Status NodeDirectory::LoadIdentity(const Options& options) {
+  MutexLock lock(mu_);
   const absl::StatusOr<std::string> text = ReadWholeFile(control_ + "/id", 4096);
   if (!text.ok() && !absl::IsNotFound(text.status())) return text.status();
   std::string node_id;
@@ -93,6 +99,7 @@ absl::Status NodeDirectory::SaveIdentity() {
 }
 
 absl::Status NodeDirectory::JoinCluster(const std::string& cluster_id) {
+  MutexLock lock(mu_);
   if (cluster_id == cluster_id_) return absl::OkStatus();
   if (!cluster_id_.empty()) {
     return absl::FailedPreconditionError(

@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/mutex.h"
 #include "common/unique_fd.h"
 
 namespace litefs::store {
@@ -35,9 +36,9 @@ class NodeDirectory {
   static absl::StatusOr<std::unique_ptr<NodeDirectory>> Open(const Options& options);
 
   uint64_t node_id() const { return node_id_; }
-  const std::string& cluster_id() const { return cluster_id_; }  // "" until a cluster is joined
+  std::string cluster_id() const EXCLUDES(mu_);  // "" until a cluster is joined; any thread
   // Notes the cluster that this node has joined, durably.
-  absl::Status JoinCluster(const std::string& cluster_id);
+  absl::Status JoinCluster(const std::string& cluster_id) EXCLUDES(mu_);
 
   std::string socket_path() const { return control_ + "/socket"; }
   std::string status_path() const { return control_ + "/status"; }
@@ -48,15 +49,16 @@ class NodeDirectory {
  private:
   NodeDirectory(std::string directory, std::string control)
       : directory_(std::move(directory)), control_(std::move(control)) {}
-  absl::Status LoadIdentity(const Options& options);
-  std::string IdentityText() const;
-  absl::Status SaveIdentity();
+  absl::Status LoadIdentity(const Options& options) EXCLUDES(mu_);
+  std::string IdentityText() const REQUIRES(mu_);
+  absl::Status SaveIdentity() REQUIRES(mu_);
 
   const std::string directory_;
   const std::string control_;
   UniqueFd lock_;
   uint64_t node_id_ = 0;
-  std::string cluster_id_;
+  mutable Mutex mu_;  // the replication thread joins a cluster
+  std::string cluster_id_ GUARDED_BY(mu_);
 };
 
 }  // namespace litefs::store
