@@ -254,7 +254,14 @@ int SessionChannel::BecomeWriter() {
   return CheckLease();
 }
 
+// An app that takes no locks is announced by its first write, while its journal is open: at its
+// commit the journal is closed already and would look like a dead app's.
+void SessionChannel::AnnounceLockless() {
+  if (!db_.CurrentLocks().any_seen && !Living()) ConnectBy(ReplyDeadline());
+}
+
 void SessionChannel::Note(ipc::DirtyRange range) {
+  AnnounceLockless();
   if (!db_.pending.Add(range)) {
     if (Living() && Send(ipc::Dirty{ipc::RangesView(db_.pending.ranges())}, ReplyDeadline()) == 0) {
       MoveToSent();

@@ -46,6 +46,7 @@ class SessionChannel {
   bool Living() const;
   int Connect();
   bool RefusedForGood() const;
+  void AnnounceLockless();
   int ConnectBy(int64_t deadline);
   int Greet(int fd, int64_t deadline);
   int MapStatus(int status_fd);
