@@ -64,6 +64,7 @@ class WalCapture {
   absl::StatusOr<Batch> ReadBatch(uint32_t limit);
   absl::Status Capture(const Batch& batch, bool* published);
   void Forget();
+  void ForgetFrames();
 
   const std::string wal_path_;
   const std::string shm_path_;

@@ -390,8 +390,22 @@ TEST_P(WalCaptureReset, UnannouncedIsNoticedOnce) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, WalCaptureReset,
-                         testing::Values(Reset{"Restart", "PRAGMA wal_checkpoint(RESTART)"}),
+                         testing::Values(Reset{"Restart", "PRAGMA wal_checkpoint(RESTART)"},
+                                         Reset{"Truncate", "PRAGMA wal_checkpoint(TRUNCATE)"}),
                          [](const auto& reset) { return std::string(reset.param.name); });
+
+TEST_F(WalCaptureTest, ATruncationWithoutAnnouncementIsNoticedByItself) {
+  Start();
+  Insert(50);
+  ASSERT_EQ(capturer_->Poll(), 1);
+  Run("UPDATE t SET v = 1 WHERE id = 1");
+  Run("PRAGMA wal_checkpoint(TRUNCATE)");
+  EXPECT_EQ(capturer_->Poll(), 0);
+  EXPECT_TRUE(capturer_->lost);
+  Insert(1);
+  EXPECT_EQ(capturer_->Poll(), 1);
+  EXPECT_FALSE(capturer_->lost);
+}
 
 TEST_F(WalCaptureTest, TheLogOfALaterConnectionIsAnotherLog) {
   Start();
