@@ -7,6 +7,8 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <numeric>
+#include <random>
 
 #include "common/posix_io.h"
 #include "common/sqlite_format.h"
@@ -55,6 +57,51 @@ const std::string& ReplayedChain::At(ltx::TxId txid) const {
   return it == contents_.end() ? empty_ : it->second;
 }
 
+std::string StringDatabase::Open() {
+  chain_.reset();
+  std::string report;
+  auto chain = db::Chain::Open({.directory = control_, .node_id = 7, .clock = &clock}, &report);
+  EXPECT_TRUE(chain.ok()) << chain.status();
+  if (chain.ok()) chain_ = *std::move(chain);
+  return report;
+}
+
+void StringDatabase::Write(ltx::PageNo pgno, uint32_t seed) {
+  if (pgno > size_pages()) Resize(pgno);
+  std::minstd_rand random(seed * 2 + 1);
+  for (size_t i = 0; i < page_bytes_; ++i) {
+    content_[size_t{pgno - 1} * page_bytes_ + i] = static_cast<char>(random() >> 8);
+  }
+}
+
+void StringDatabase::Restart(uint32_t page_bytes) {
+  content_.clear();
+  page_bytes_ = page_bytes;
+}
+
+db::Chain::ReadPage StringDatabase::reader() const {
+  return [this](ltx::PageNo pgno, std::span<std::byte> page) -> absl::Status {
+    if (pgno == 0 || pgno > size_pages()) return absl::OutOfRangeError("no such page");
+    std::memcpy(page.data(), &content_[size_t{pgno - 1} * page_bytes_], page_bytes_);
+    return absl::OkStatus();
+  };
+}
+
+bool StringDatabase::Commit(std::vector<ltx::PageNo> candidates, uint64_t transactions) {
+  if (candidates.empty()) {
+    candidates.resize(size_pages());
+    std::iota(candidates.begin(), candidates.end(), 1);
+  }
+  db::Chain::NewState new_state = state();
+  new_state.transactions = transactions;
+  const auto prepared = chain_->Prepare(candidates, new_state, reader());
+  EXPECT_TRUE(prepared.ok()) << prepared.status();
+  if (!prepared.ok() || !*prepared) return false;
+  const absl::Status published = chain_->Publish();
+  EXPECT_TRUE(published.ok()) << published;
+  return published.ok();
+}
+
 ltx::Checksum ContentChecksum(const std::string& content, uint32_t page_bytes) {
   ltx::Checksum sum = ltx::kEmptyDatabaseChecksum;
   for (size_t at = 0; at < content.size(); at += page_bytes) {
@@ -74,6 +121,13 @@ std::string Difference(const std::string& got, const std::string& want) {
   return "byte " + std::to_string(at.first - got.begin()) + " of " + std::to_string(got.size()) +
          " differs from the expected " + std::to_string(want.size()) + " bytes" +
          (got.starts_with("error") ? ": " + got : "");
+}
+
+std::vector<std::string> NamesIn(const std::string& directory) {
+  auto names = ListDirectory(directory);
+  if (!names.ok()) return {};
+  std::sort(names->begin(), names->end());
+  return *std::move(names);
 }
 
 std::string ReadBytes(const std::string& path) {
