@@ -213,6 +213,22 @@ TEST_F(LtxLogTest, AFileThatCannotBeReadIsNoReasonToSetItAside) {
   EXPECT_THAT(NamesIn(Directory() + "/set-aside"), IsEmpty());
 }
 
+// (I2) The same transaction can break twice: the chain goes on with its number after the first.
+TEST_F(LtxLogTest, WhatIsSetAsideReplacesNothing) {
+  MakeChain();
+  test::WriteBytes(File(4), "first");
+  Open();
+  test::WriteBytes(File(4), "second");
+  Open();
+  test::WriteBytes(File(4), "third");
+  Open();
+  std::vector<std::string> kept;
+  for (const std::string& name : NamesIn(Directory() + "/set-aside")) {
+    kept.push_back(test::ReadBytes(Directory() + "/set-aside/" + name));
+  }
+  EXPECT_THAT(kept, testing::UnorderedElementsAre("first", "second", "third"));
+}
+
 // ---- Finding files
 
 TEST_F(LtxLogTest, FindsTheFileAfterAPosition) {
