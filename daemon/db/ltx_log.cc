@@ -31,9 +31,13 @@ absl::StatusOr<LtxFileRef> VerifyOne(const std::string& path) {
                     .timestamp_ms = info.header.timestamp_ms};
 }
 
+// (I2) Under a name of its own: a transaction's number is used again, and its file may break again.
 absl::Status SetAside(const std::string& directory, const std::string& name) {
   RETURN_IF_ERROR(MakeDirectory(directory + "/set-aside"));
-  return Rename(directory + "/" + name, directory + "/set-aside/" + name);
+  const std::string wanted = directory + "/set-aside/" + name;
+  std::string path = wanted;
+  for (int n = 1; ::access(path.c_str(), F_OK) == 0; ++n) path = fmt::format("{}.{}", wanted, n);
+  return Rename(directory + "/" + name, path);
 }
 
 }  // namespace

@@ -34,6 +34,10 @@ WalCapture::WalCapture(std::string database_path, DatabaseFile* file, Chain* cha
 
 void WalCapture::Forget() {
   fd_.reset();
+  ForgetFrames();
+}
+
+void WalCapture::ForgetFrames() {
   header_ = {};
   next_frame_ = 1;
   size_pages_ = 0;
@@ -62,12 +66,9 @@ absl::StatusOr<bool> WalCapture::OpenLog(bool* lost) {
   }
   std::array<std::byte, sqlite::kWalHeaderBytes> data;
   ASSIGN_OR_RETURN(const size_t n, ReadAt(fd_.get(), data, 0, wal_path_));
-  if (n < data.size()) {  // truncated: all of it is in the database file
+  if (n < data.size()) {  // truncated by a checkpoint: its frames are in the database file
     if (header_.page_bytes != 0 && !reset_expected_) *lost = true;
-    header_ = {};
-    next_frame_ = 1;
-    size_pages_ = 0;
-    frame_of_.clear();
+    ForgetFrames();
     return false;
   }
   const absl::StatusOr<sqlite::WalHeader> header = sqlite::ParseWalHeader(data);
@@ -322,10 +323,12 @@ void WalCapture::DescribePosition(Chain::NewState* state) const {
 absl::Status WalCapture::ReadPage(ltx::PageNo pgno, std::span<std::byte> page) const {
   const auto it = frame_of_.find(pgno);
   if (it == frame_of_.end()) return file_->ReadPage(pgno, page);
-  return ReadExactAt(
+  const absl::Status status = ReadExactAt(
       fd_.get(), page,
       sqlite::WalFrameOffset(it->second, header_.page_bytes) + sqlite::kWalFrameHeaderBytes,
       wal_path_);
+  // The log was truncated since the last Poll, which SQLite does when the file has all pages.
+  return absl::IsOutOfRange(status) ? file_->ReadPage(pgno, page) : status;
 }
 
 }  // namespace litefs::db

@@ -80,6 +80,7 @@ class WalCapture {
   absl::StatusOr<bool> StillCommitted(const Batch& batch, bool by_index) const;
   absl::Status Capture(const Batch& batch, bool by_index, bool* published);
   void Forget();
+  void ForgetFrames();
 
   const std::string wal_path_;
   const std::string shm_path_;

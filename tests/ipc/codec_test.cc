@@ -141,14 +141,15 @@ TEST(IpcCodec, RefusesMissingAndSurplusFields) {
 
 TEST(IpcCodec, RefusesValuesOutsideTheirLimits) {
   const auto hello = [](uint64_t pid, std::string_view name) {
-    return RawMessage(7, [&](MessageWriter& w) {
+    return RawMessage(8, [&](MessageWriter& w) {
       w.Uint(1);
-      w.Uint(1);
+      w.Uint(kProtocolVersion);
       w.Uint(pid);
       w.Text(name);
       w.Uint(0);
       w.Uint(0);
       w.Text("");
+      w.Uint(0);
     });
   };
   Hello out;
