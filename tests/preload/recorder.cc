@@ -76,12 +76,15 @@ class Recorder {
     puts("ready");
   }
 
+  // Asked to end, it first reads what has been sent.
   void Run() {
-    for (;;) {
+    for (bool stopping = false;;) {
       std::vector<pollfd> entries{{stop_, POLLIN, 0}, {listener_, POLLIN, 0}};
       for (const auto& [fd, name] : sessions_) entries.push_back({fd, POLLIN, 0});
-      poll(entries.data(), entries.size(), -1);
-      if (entries[0].revents != 0) break;
+      if (stopping) entries[0].fd = -1;
+      const int ready = poll(entries.data(), entries.size(), stopping ? 0 : -1);
+      if (stopping && ready == 0) break;
+      if (entries[0].revents != 0) stopping = true;
       if (entries[1].revents != 0) sessions_[accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC)];
       for (size_t i = 2; i < entries.size(); ++i) {
         if (entries[i].revents != 0) Serve(entries[i].fd);

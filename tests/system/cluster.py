@@ -139,7 +139,7 @@ class Cluster:
         source = os.path.join(self.source, source)
         if not os.path.exists(out) or os.path.getmtime(out) < os.path.getmtime(source):
             os.makedirs(os.path.dirname(out), exist_ok=True)
-            self.run([os.environ.get("CXX", "g++"), "-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror",
+            self.run([*os.environ.get("CXX", "g++").split(), "-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror",
                       "-pthread", "-o", out, source, *flags])
         return out
 
