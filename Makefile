@@ -160,6 +160,7 @@ sweep: all
 SOAK_SECONDS      ?= 600
 SOAK_TRANSACTIONS ?= 1000000
 soak: all
+	tests/system/many_test.py $(B) 1000
 	tests/system/kill_test.py $(B) $(SOAK_SECONDS)
 	tests/system/million_test.py $(B) $(SOAK_TRANSACTIONS)
 

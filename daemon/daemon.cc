@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -286,10 +287,19 @@ void BlockSignals() {
   ::signal(SIGPIPE, SIG_IGN);
 }
 
+// A database costs some descriptors and a session one; shells give out 1024.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 }  // namespace
 
 int RunDaemon(const DaemonOptions& options) {
   SetLogLevel(options.config.log_level);
+  RaiseDescriptorLimit();
   BlockSignals();
   Daemon daemon(options);
   absl::Status status = daemon.Start();

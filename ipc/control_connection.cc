@@ -25,8 +25,6 @@ using std::chrono::steady_clock;
 
 // The daemon accepts at once; longer means that its queue is full, or that it hangs.
 constexpr timeval kConnectTimeout = {.tv_sec = 10, .tv_usec = 0};
-// A reply that says kInDescriptor has its JSON in the file that it carries.
-constexpr std::string_view kInDescriptor = R"({"in_descriptor":true})";
 constexpr size_t kMaxSpooledJsonBytes = 64 << 20;
 constexpr size_t kFrameBytes = 32;  // array, type, id, string header
 
@@ -76,7 +74,7 @@ absl::StatusOr<std::string_view> ReceiveMessage(int socket, std::span<char> buff
 }
 
 absl::Status Unspool(ControlReply* reply) {
-  if (reply->json != kInDescriptor || !reply->fd.valid()) return absl::OkStatus();
+  if (reply->json != ipc::kJsonInDescriptor || !reply->fd.valid()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const uint64_t size, FileSize(reply->fd.get(), "the daemon's reply"));
   if (size > kMaxSpooledJsonBytes) return absl::DataLossError("the daemon's reply is too long");
   reply->json.resize(size);

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace litefs::ipc {
 
@@ -23,6 +24,8 @@ inline constexpr char kStatusName[] = "status";  // the file behind StatusPage a
 
 // A larger message is a protocol error.  (The default socket buffer takes 212,960 bytes.)
 inline constexpr size_t kMaxMessageBytes = 64 << 10;
+// A kControlReply with this JSON carries the file that the JSON, too long for a message, is in.
+inline constexpr std::string_view kJsonInDescriptor = R"({"in_descriptor":true})";
 // Fields of one message: type and a few numbers; ranges travel as one byte string.
 inline constexpr size_t kMaxMessageFields = 16;
 // Welcome's errno for a file that is no database by the daemon's configuration: the shim leaves it

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -29,9 +30,11 @@ constexpr int kFirstAttentionMs = 10;  // between two looks at a database that n
 constexpr int kLastAttentionMs = 500;  // doubling from the first to the last
 constexpr int kUnusedMs = 1000;        // of stop_when_unused
 constexpr int64_t kPruneMs = 30'000;
+constexpr int64_t kWantReportMs = 60'000;
 constexpr int kFirstLookMs = 200;  // from a change in the directory to a look at it,
 constexpr int kLastLookMs = 500;   // and while a program without the shim holds its lock
 constexpr int kSendBufferBytes = 256 << 10;
+constexpr size_t kReplyOverheadBytes = 32;  // array, type, id, error, string header
 
 int64_t NowMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -66,6 +69,17 @@ absl::StatusOr<UniqueFd> Listen(const std::string& path) {
   return fd;
 }
 
+// An answer too long for a message goes along as a file.
+bool SpoolLongJson(SessionServer::ControlAnswer* answer) {
+  if (answer->json.size() + kReplyOverheadBytes <= ipc::kMaxMessageBytes) return true;
+  UniqueFd fd(::memfd_create("litefs-answer", MFD_CLOEXEC));
+  if (!fd.valid()) return false;
+  if (!WriteAt(fd.get(), std::as_bytes(std::span(answer->json)), 0, "answer").ok()) return false;
+  answer->json = ipc::kJsonInDescriptor;
+  answer->fd = std::move(fd);
+  return true;
+}
+
 }  // namespace
 
 struct SessionServer::Session {
@@ -94,6 +108,7 @@ absl::Status SessionServer::Setup() {
   sigaddset(&mask, SIGTERM);
   sigaddset(&mask, SIGINT);
   signals_.reset(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
+  spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!epoll_.valid() || !wakeup_.valid() || !signals_.valid()) {
     return ErrnoStatus("set up the server", errno);
   }
@@ -318,6 +333,10 @@ bool SessionServer::IsSessionsProcess(const store::Store::Entry* entry, int pid)
 void SessionServer::Accept() {
   while (true) {
     UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!fd.valid() && (errno == EMFILE || errno == ENFILE)) {
+      RefuseForWantOfDescriptors();
+      return;
+    }
     if (!fd.valid()) return;
     ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &kSendBufferBytes, sizeof(kSendBufferBytes));
     auto session = std::make_unique<Session>();
@@ -328,6 +347,19 @@ void SessionServer::Accept() {
     used_ = true;
     sessions_[session->id] = std::move(session);
   }
+}
+
+// A connection that nobody takes would wake us up without end: the spare descriptor takes it, and
+// with the end of it the app tries again until its time-out.
+void SessionServer::RefuseForWantOfDescriptors() {
+  if (const int64_t now = NowMs(); now >= next_want_report_ms_) {
+    LogError("session", "no file descriptor is left for another session: raise the limit (ulimit "
+                        "-n, LimitNOFILE=)");
+    next_want_report_ms_ = now + kWantReportMs;
+  }
+  spare_.reset();
+  UniqueFd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)).reset();
+  spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
 }
 
 void SessionServer::End(uint64_t id) {
@@ -519,6 +551,7 @@ bool SessionServer::HandleControl(Session& session, std::string_view message) {
     Post([this, session_id, request_id, shared] {
       const auto it = sessions_.find(session_id);
       if (it == sessions_.end()) return;
+      if (!SpoolLongJson(shared.get())) return End(session_id);
       const ipc::ControlReply reply{
           .id = request_id, .error = static_cast<uint32_t>(shared->error), .json = shared->json};
       if (!Send(*it->second, reply, shared->fd.get())) End(session_id);

@@ -67,6 +67,7 @@ class SessionServer {
   int TimeoutMs();
   void Wait();
   void Accept();
+  void RefuseForWantOfDescriptors();
   void HandleSignal();
   void RunPosted() EXCLUDES(mu_);
   void RingBells();
@@ -93,7 +94,7 @@ class SessionServer {
   bool Send(const Session& session, const Message& message, int fd = -1);
 
   const Options options_;
-  UniqueFd listener_, epoll_, signals_, wakeup_;
+  UniqueFd listener_, epoll_, signals_, wakeup_, spare_;
   uint64_t next_id_ = 16;  // smaller ones are the descriptors above
   absl::flat_hash_map<uint64_t, std::unique_ptr<Session>> sessions_;
   std::vector<uint32_t> bells_seen_;  // by slot
@@ -104,6 +105,7 @@ class SessionServer {
   bool used_ = false;
   int64_t unused_since_ms_ = 0;
   int64_t next_prune_ms_ = 0;
+  int64_t next_want_report_ms_ = 0;
   std::optional<DirectoryWatch> watch_;  // none: there is no inotify to be had
   int64_t next_look_ms_ = 0;             // 0: nothing has changed
   int look_ms_ = 0;
