@@ -353,8 +353,9 @@ void SessionServer::Accept() {
 // with the end of it the app tries again until its time-out.
 void SessionServer::RefuseForWantOfDescriptors() {
   if (const int64_t now = NowMs(); now >= next_want_report_ms_) {
-    LogError("session", "no file descriptor is left for another session: raise the limit (ulimit "
-                        "-n, LimitNOFILE=)");
+    LogError("session",
+             "no file descriptor is left for another session: raise the limit (ulimit "
+             "-n, LimitNOFILE=)");
     next_want_report_ms_ = now + kWantReportMs;
   }
   spare_.reset();
