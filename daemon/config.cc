@@ -256,6 +256,14 @@ Problem SetWriteTimeout(const std::string& value, Config* config) {
   return problem;
 }
 
+Problem SetWhenAway(const std::string& value, Config* config) {
+  if (value != "refuse" && value != "continue") {
+    return fmt::format("\"{}\" is neither refuse nor continue", value);
+  }
+  config->continue_when_away = value == "continue";
+  return "";
+}
+
 Problem SetListen(const std::string& value, Config* config) {
   return value == "off" ? "" : SetEndpoint(value, &config->replication.listen);
 }
@@ -299,6 +307,7 @@ constexpr std::array kSettings = {
             [](const Values& v, Config* c) { return SetBool(v[0], &c->replication.publish); }},
     Setting{"retention.age", [](const Values& v, Config* c) { return SetRetentionAge(v[0], c); }},
     Setting{"retention.size", [](const Values& v, Config* c) { return SetRetentionSize(v[0], c); }},
+    Setting{"when-away", [](const Values& v, Config* c) { return SetWhenAway(v[0], c); }},
     Setting{"write-timeout", [](const Values& v, Config* c) { return SetWriteTimeout(v[0], c); }},
     Setting{"log.level", [](const Values& v, Config* c) { return SetLogLevel(v[0], c); }},
 };

@@ -81,6 +81,8 @@ absl::Status Daemon::Start() {
   page.role.store(
       static_cast<uint32_t>(config_.primary ? ipc::Role::kPrimary : ipc::Role::kReplica));
   page.write_timeout_ms.store(static_cast<uint32_t>(config_.write_timeout.count()));
+  page.when_away.store(static_cast<uint32_t>(config_.continue_when_away ? ipc::WhenAway::kContinue
+                                                                        : ipc::WhenAway::kRefuse));
   page.lease_deadline_ns.store(ipc::kNoDeadline);
   ASSIGN_OR_RETURN(store_, store::Store::Open({.node = node_.get(),
                                                .primary = config_.primary,

@@ -127,6 +127,15 @@ int ConnectTo(std::string_view directory) {
   return builder.ok() ? ConnectToSocket({path, builder.size()}) : -ENAMETOOLONG;
 }
 
+int OpenStatus(std::string_view directory) {
+  char path[4096];
+  PathBuilder builder(path);
+  builder.Append(directory).Append("/").Append(kControlDirectory).Append("/").Append(kStatusName);
+  if (!builder.ok()) return -ENAMETOOLONG;
+  return static_cast<int>(
+      RawSyscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0));
+}
+
 int SendMessage(int fd, std::span<const char> message, int64_t deadline) {
   for (;;) {
     const long rc = RawSyscall(SYS_sendto, fd, message.data(), message.size(),

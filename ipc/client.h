@@ -21,6 +21,9 @@ void Pause(int64_t nanoseconds);
 // Connects to DIRECTORY/.litefs/socket, without blocking.  Returns a descriptor (CLOEXEC) or
 // -errno.
 int ConnectTo(std::string_view directory);
+// Opens DIRECTORY/.litefs/status for reading and writing.  Returns a descriptor (CLOEXEC) or
+// -errno.
+int OpenStatus(std::string_view directory);
 
 // The same for the path of a socket.
 int ConnectToSocket(std::string_view path);

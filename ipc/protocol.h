@@ -15,7 +15,7 @@
 
 namespace litefs::ipc {
 
-inline constexpr uint32_t kProtocolVersion = 2;
+inline constexpr uint32_t kProtocolVersion = 3;
 
 // A directory that a daemon manages holds this directory; the socket lies in it.
 inline constexpr char kControlDirectory[] = ".litefs";
@@ -82,7 +82,11 @@ enum class DrainReason : uint32_t { kRestart = 1, kTruncate = 2, kUnlink = 3, kS
 
 enum class Role : uint32_t { kPrimary = 1, kReplica = 2 };
 
-// The first page of the status file: written by the daemon, mapped read-only by the shim.
+// What a writer does when the daemon has been away for the write time-out.
+enum class WhenAway : uint32_t { kRefuse = 0, kContinue = 1 };
+
+// The first page of the status file: written by the daemon, mapped read-only by the shim.  It says
+// what the last daemon wanted also while none runs.
 struct StatusPage {
   uint32_t magic;    // kStatusMagic
   uint32_t version;  // kProtocolVersion
@@ -92,6 +96,7 @@ struct StatusPage {
   // CLOCK_BOOTTIME, nanoseconds: past it no write lock is granted and no commit passes.
   std::atomic<uint64_t> lease_deadline_ns;
   std::atomic<uint64_t> generation;  // grows with each start of the daemon
+  std::atomic<uint32_t> when_away;   // WhenAway
 };
 inline constexpr uint32_t kStatusMagic = 0x4c465331;
 inline constexpr size_t kStatusPageBytes = 4096;

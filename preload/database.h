@@ -28,6 +28,9 @@ struct Session {
   // The status file of the newest session, also after its end; null before the first.
   const ipc::StatusPage* status = nullptr;
   ipc::BellPage* bells = nullptr;
+  // Not 0: the app goes on without a daemon, and one is looked for again from then
+  // (CLOCK_MONOTONIC).
+  int64_t next_probe_ns = 0;
 };
 
 struct Database {

@@ -92,13 +92,19 @@ int litefs_fcntl(int fd, int cmd, void* arg) {
   if (!Watched(fd)) [[likely]]
     return real.fcntl(fd, cmd, arg);
   Call call = Interceptor::BeginControl(fd, cmd, arg);
-  return call.refused() ? call.Refuse() : call.Finish(real.fcntl(fd, cmd, arg));
+  if (call.refused()) return call.Refuse();
+  int result = real.fcntl(fd, cmd, arg);
+  while (call.LockIsDaemons(result)) result = real.fcntl(fd, cmd, arg);
+  return call.Finish(result);
 }
 int litefs_fcntl64(int fd, int cmd, void* arg) {
   if (!Watched(fd)) [[likely]]
     return real.fcntl64(fd, cmd, arg);
   Call call = Interceptor::BeginControl(fd, cmd, arg);
-  return call.refused() ? call.Refuse() : call.Finish(real.fcntl64(fd, cmd, arg));
+  if (call.refused()) return call.Refuse();
+  int result = real.fcntl64(fd, cmd, arg);
+  while (call.LockIsDaemons(result)) result = real.fcntl64(fd, cmd, arg);
+  return call.Finish(result);
 }
 
 // ---- write

@@ -7,6 +7,7 @@
 
 #include "common/raw_syscall.h"
 #include "common/sqlite_format.h"
+#include "ipc/client.h"
 #include "preload/errno_guard.h"
 #include "preload/path_matcher.h"
 #include "preload/reentry.h"
@@ -18,6 +19,8 @@ namespace {
 
 constexpr size_t kMaxPath = 4096;
 constexpr size_t kHeadBytes = 32;  // enough of a write to know it by
+constexpr int64_t kFirstLockPauseNs = 100'000;
+constexpr int64_t kLastLockPauseNs = 10'000'000;
 
 // The process that the tables describe.
 constinit std::atomic<long> owner_pid{0};
@@ -189,6 +192,24 @@ Call Interceptor::Begin(int fd, FdEntry entry, const Plan& plan) {
   return call;
 }
 
+bool Call::LockIsDaemons(int result) {
+  if (result == 0 || lock_ == nullptr || (errno != EAGAIN && errno != EACCES)) return false;
+  ErrnoGuard keep_errno;
+  Reentry reentry;
+  if (reentry.nested()) return false;
+  {
+    FutexLockHolder hold(db_->lock);
+    SessionChannel channel(*db_);
+    if (!channel.DaemonHolds(fd_, *lock_)) return false;
+    if (give_up_ns_ == 0) give_up_ns_ = channel.LockDeadline();
+  }
+  const int64_t left = give_up_ns_ - ipc::MonotonicNow();
+  if (left <= 0) return false;
+  pause_ns_ = std::clamp(2 * pause_ns_, kFirstLockPauseNs, kLastLockPauseNs);
+  ipc::Pause(std::min(pause_ns_, left));
+  return true;
+}
+
 void Call::Finished(int64_t result, int error) {
   if (db_ == nullptr && closed_.empty() && duplicated_.empty()) return;
   ErrnoGuard keep_errno;
@@ -328,7 +349,7 @@ Call Interceptor::BeginUnlink(int dir, const char* path) {
 // ---- Locks and descriptors
 // -----------------------------------------------------------------------
 
-Call Interceptor::BeginLock(int fd, FdEntry entry, const struct flock& lock) {
+Call Interceptor::BeginLock(int fd, FdEntry entry, int command, const struct flock& lock) {
   Database& db = databases[entry.database()];
   const LockRequest request = RequestOf(lock);
   if (entry.kind() == FileKind::kDatabase) {
@@ -337,6 +358,8 @@ Call Interceptor::BeginLock(int fd, FdEntry entry, const struct flock& lock) {
   Call call = Begin(fd, entry, PlanLock(entry.kind(), db.CurrentLocks(), request));
   call.locking_ = true;
   call.request_ = request;
+  const bool once = request.type == LockRequest::Type::kUnlock || command != F_SETLK;
+  if (entry.kind() == FileKind::kDatabase && !once) call.lock_ = &lock;
   return call;
 }
 
@@ -348,7 +371,7 @@ Call Interceptor::BeginControl(int fd, int command, void* argument) {
   Reentry reentry;
   const auto* lock = static_cast<const struct flock*>(argument);
   if (reentry.nested() || lock->l_whence != SEEK_SET) return {};
-  return BeginLock(fd, entry, *lock);
+  return BeginLock(fd, entry, command, *lock);
 }
 
 // Takes a descriptor that is about to be closed out of the table.

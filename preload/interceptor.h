@@ -35,6 +35,9 @@ class Call {
     Finished(result, result < 0 ? errno : 0);
     return result;
   }
+  // True if the real call's lock was refused for the daemon's sake, who will let go of it in a
+  // moment, and some time has passed: the call is to be made again.
+  bool LockIsDaemons(int result);
   // For posix_fallocate, whose result is its errno.
   int FinishErrno(int error) {
     Finished(error == 0 ? 0 : -1, error);
@@ -55,6 +58,9 @@ class Call {
   ipc::DirtyRange range_;
   bool locking_ = false;
   LockRequest request_;
+  const struct flock* lock_ = nullptr;  // the app's, of an F_SETLK that may be repeated
+  int64_t pause_ns_ = 0;
+  int64_t give_up_ns_ = 0;
   FdEntry closed_;      // the descriptor's entry, taken out of the table
   FdEntry duplicated_;  // the entry to give to the resulting descriptor
 };
@@ -88,7 +94,7 @@ class Interceptor {
 
  private:
   static void Track(int fd, int flags);
-  static Call BeginLock(int fd, FdEntry entry, const struct flock& lock);
+  static Call BeginLock(int fd, FdEntry entry, int command, const struct flock& lock);
   static Call BeginPlannedWrite(int fd, FdEntry entry, Write write, bool positional);
   static Call Begin(int fd, FdEntry entry, const Plan& plan);
   static void RunBefore(Call* call);

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "common/raw_syscall.h"
 #include "ipc/client.h"
@@ -129,6 +130,14 @@ int SessionChannel::MapStatus(int status_fd) {
   return 0;
 }
 
+int SessionChannel::MapStatusFile() {
+  const int fd = ipc::OpenStatus(db_.DirectoryText());
+  if (fd < 0) return fd;
+  const int rc = MapStatus(fd);
+  RawSyscall(SYS_close, fd);
+  return rc;
+}
+
 int SessionChannel::Greet(int fd, int64_t deadline) {
   char program[16] = {};
   RawSyscall(SYS_prctl, PR_GET_NAME, program, 0, 0, 0);
@@ -181,6 +190,7 @@ int SessionChannel::ConnectBy(int64_t deadline) {
     return rc;
   }
   Adopt(fd);
+  session_.next_probe_ns = 0;
   ShimLog("session", db_.NameText());
   return 0;
 }
@@ -192,8 +202,31 @@ bool SessionChannel::RefusedForGood() const {
          session_.refusal == ENFILE;
 }
 
+// One attempt; while the app goes on without a daemon, a short one now and then.
+int SessionChannel::TryConnect(int64_t deadline) {
+  if (session_.next_probe_ns == 0) return ConnectBy(deadline);
+  const int64_t now = ipc::MonotonicNow();
+  return now < session_.next_probe_ns ? -ECONNREFUSED : ConnectBy(now + kProbeTimeoutNs);
+}
+
+// By the last daemon's configuration.  A replica and a node without the lease never do.
+bool SessionChannel::MayContinue() {
+  const int64_t now = ipc::MonotonicNow();
+  const int64_t probe = std::exchange(session_.next_probe_ns, 0);
+  if (MapStatusFile() < 0 || CheckLease() < 0 ||
+      session_.status->role.load() != static_cast<uint32_t>(ipc::Role::kPrimary) ||
+      session_.status->when_away.load() != static_cast<uint32_t>(ipc::WhenAway::kContinue)) {
+    return false;
+  }
+  if (probe == 0) ShimLog("goes on without the daemon", db_.NameText());
+  session_.next_probe_ns = probe > now ? probe : now + kProbeEveryNs;
+  return true;
+}
+
 // Attempts until the time-out for an absent daemon.
 int SessionChannel::Connect() {
+  if (session_.next_probe_ns != 0) return TryConnect(0);
+  if (session_.status == nullptr) MapStatusFile();  // of the last daemon: its time-out
   const int64_t deadline = ipc::MonotonicNow() + Timeout(kAbsentTimeoutNs);
   for (int64_t pause = kFirstRetryNs;; pause = std::min(pause * 2, kLastRetryNs)) {
     const int rc = ConnectBy(deadline);
@@ -246,12 +279,27 @@ int SessionChannel::Await(uint64_t id, int64_t deadline) {
 }
 
 int SessionChannel::BecomeWriter() {
-  if (Connect() < 0) return db_.foreign.load() ? 0 : RefusedForGood() ? -EIO : -EAGAIN;
+  if (Connect() < 0) {
+    if (db_.foreign.load()) return 0;
+    if (RefusedForGood()) return -EIO;
+    return MayContinue() ? 0 : -EAGAIN;
+  }
   if (session_.status->role.load(std::memory_order_acquire) !=
       static_cast<uint32_t>(ipc::Role::kPrimary)) {
     return -EAGAIN;
   }
   return CheckLease();
+}
+
+// The daemon takes its locks as open-file-description locks (l_pid -1), on a primary only while it
+// compares or copies; on a replica for good, but those that readers meet only while it applies.
+bool SessionChannel::DaemonHolds(int fd, const struct flock& lock) {
+  if (session_.status == nullptr && MapStatusFile() < 0) return false;
+  const bool primary = session_.status->role.load() == static_cast<uint32_t>(ipc::Role::kPrimary);
+  if (!primary && lock.l_type == F_WRLCK) return false;
+  struct flock holder = lock;
+  return RawSyscall(SYS_fcntl, fd, F_GETLK, &holder) == 0 && holder.l_type != F_UNLCK &&
+         holder.l_pid == -1;
 }
 
 // An app that takes no locks is announced by its first write, while its journal is open: at its
@@ -328,29 +376,34 @@ int SessionChannel::CommitOnce(uint64_t flags, int64_t deadline, int* answer) {
 int SessionChannel::Commit(uint64_t flags, bool wait) {
   const int64_t give_up = ReplyDeadline() + Timeout(kAbsentTimeoutNs);
   for (;;) {
-    if ((wait ? Connect() : ConnectBy(ReplyDeadline())) < 0) return db_.foreign.load() ? 0 : -EIO;
+    if ((wait ? Connect() : TryConnect(ReplyDeadline())) < 0) {
+      return db_.foreign.load() || (!RefusedForGood() && MayContinue()) ? 0 : -EIO;
+    }
     if (CheckLease() < 0) return -EIO;
     int answer = 0;
     const int rc = CommitOnce(flags, ReplyDeadline(), &answer);
     if (rc == 0 && answer != 0) ReturnToPending();
     if (rc == 0) return -answer;
-    if (rc == -ETIMEDOUT || RefusedForGood() || ipc::MonotonicNow() >= give_up) return -EIO;
+    if (rc == -ETIMEDOUT || RefusedForGood() || ipc::MonotonicNow() >= give_up) {
+      return !RefusedForGood() && MayContinue() ? 0 : -EIO;
+    }
   }
 }
 
 void SessionChannel::Done(int error) {
   // A daemon that died after its answer finds the transaction by comparing, as after any crash.
   if (Send(ipc::Done{static_cast<uint32_t>(error)}, ReplyDeadline()) < 0) Drop();
-  if (error == 0) {
-    ForgetRanges();
-  } else {
-    ReturnToPending();
-  }
+  if (error != 0) return ReturnToPending();
+  ForgetRanges();
+  // What was committed without the daemon it finds by comparing.
+  db_.unknown = session_.next_probe_ns != 0;
 }
 
 int SessionChannel::Drain(ipc::DrainReason reason) {
   const int64_t deadline = ReplyDeadline();
-  if (const int rc = ConnectBy(deadline); rc < 0) return db_.foreign.load() ? 0 : rc;
+  if (const int rc = TryConnect(deadline); rc < 0) {
+    return db_.foreign.load() || (session_.next_probe_ns != 0 && MayContinue()) ? 0 : rc;
+  }
   const uint64_t id = ++session_.last_request;
   int rc = Send(ipc::Drain{id, reason}, deadline);
   if (rc == 0) rc = Await(id, deadline);

@@ -5,6 +5,8 @@
 
 #pragma once
 
+#include <fcntl.h>
+
 #include <cstdint>
 #include <span>
 
@@ -15,13 +17,20 @@ namespace litefs::preload {
 // How long a write waits for an absent daemon, and for an answer, while no status page says so.
 inline constexpr int64_t kAbsentTimeoutNs = 5'000'000'000;
 inline constexpr int64_t kReplyTimeoutNs = 30'000'000'000;
+// Going on without a daemon: how often one is looked for, and how long it has to answer.
+inline constexpr int64_t kProbeEveryNs = 1'000'000'000;
+inline constexpr int64_t kProbeTimeoutNs = 10'000'000;
 
 class SessionChannel {
  public:
   explicit SessionChannel(Database& db) : db_(db), session_(db.session) {}
 
-  // A living session with a primary whose lease is good, waiting for an absent daemon; or -EAGAIN.
+  // A living session with a primary whose lease is good, waiting for an absent daemon, or the leave
+  // to go on without one; else -EAGAIN.
   int BecomeWriter();
+  // Whether a lock that was refused is the daemon's for a moment, so that asking again will help.
+  bool DaemonHolds(int fd, const struct flock& lock);
+  int64_t LockDeadline() const { return ReplyDeadline(); }
   // Notes written ranges; flushes them to the daemon when the list is full.
   void Note(ipc::DirtyRange range);
   void NoteSize(uint64_t size);
@@ -45,6 +54,9 @@ class SessionChannel {
  private:
   bool Living() const;
   int Connect();
+  int TryConnect(int64_t deadline);
+  bool MayContinue();
+  int MapStatusFile();
   bool RefusedForGood() const;
   void AnnounceLockless();
   int ConnectBy(int64_t deadline);

@@ -19,6 +19,8 @@ namespace {
 constexpr int kReconcileRounds = 100;
 // How often a look at page 1 is repeated when it changes meanwhile.
 constexpr int kLookRounds = 3;
+// How long a hot journal is left to the apps.
+constexpr int64_t kJournalGraceMs = 2000;
 
 }  // namespace
 
@@ -58,7 +60,7 @@ absl::Status PrimaryDatabase::Recover(bool in_use) {
   }
   RETURN_IF_ERROR(wal_->Resume(/*to_end=*/false));
   if (in_use) return absl::OkStatus();  // as soon as its locks, or its word, allow it
-  return ResolveSuspects();
+  return ResolveSuspects(/*journal_grace_ms=*/0);
 }
 
 void PrimaryDatabase::SetError(const absl::Status& status) {
@@ -385,18 +387,18 @@ void PrimaryDatabase::Attend() {
   if (pending_.has_value()) return;
   if (wal_retry_) SetError(CaptureWalLocked());
   if (suspects_.empty()) return;
-  const absl::Status status = ResolveSuspects();
+  const absl::Status status = ResolveSuspects(kJournalGraceMs);
   if (!absl::IsUnavailable(status)) SetError(status);
 }
 
 // Decides the suspects by content.  kUnavailable while an app holds its locks.
-absl::Status PrimaryDatabase::ResolveSuspects() {
+absl::Status PrimaryDatabase::ResolveSuspects(int64_t journal_grace_ms) {
   ASSIGN_OR_RETURN(const bool present, RefreshFile());
   if (!present) return absl::OkStatus();
   if (!lockless_.empty()) return absl::UnavailableError("an app that takes no locks has it open");
   // An app that rolls a hot journal back itself holds EXCLUSIVE and waits for us to take that in.
   RETURN_IF_ERROR(sqlite::SharedLock::Take(file_.fd()).status());
-  RETURN_IF_ERROR(SettleHotJournal());
+  RETURN_IF_ERROR(SettleHotJournal(journal_grace_ms));
   ASSIGN_OR_RETURN(const sqlite::SharedLock lock, sqlite::SharedLock::Take(file_.fd()));
   // In WAL mode the shared lock keeps nobody from writing, only from leaving the mode.
   const bool everything = suspects_.everything();
@@ -415,13 +417,18 @@ absl::Status PrimaryDatabase::ResolveSuspects() {
 }
 
 // Only of a transaction that is dead for sure: while any app under the shim has the database open,
-// or anybody the journal, the next reader decides, as ever in SQLite.
-absl::Status PrimaryDatabase::SettleHotJournal() {
+// or anybody the journal, the next reader decides, as ever in SQLite.  A young journal is given the
+// time for one to come, but for the daemon's start: the chain has the state without it anyway.
+absl::Status PrimaryDatabase::SettleHotJournal(int64_t grace_ms) {
   ASSIGN_OR_RETURN(const bool hot, sqlite::HasHotJournal(options_.path));
   if (!hot) return absl::OkStatus();
   if (!sessions_.empty()) return absl::UnavailableError("a hot journal, and apps to roll it back");
   ASSIGN_OR_RETURN(const bool open, sqlite::JournalIsOpen(options_.path));
   if (open) return absl::UnavailableError("a journal that a process has open");
+  const int64_t age_ms = sqlite::JournalAgeMs(options_.path, options_.clock->WallMs());
+  if (age_ms >= 0 && age_ms < grace_ms) {
+    return absl::UnavailableError("a hot journal, and time for its app to come back");
+  }
   return sqlite::Settle(options_.path);
 }
 

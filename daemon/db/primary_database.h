@@ -77,7 +77,7 @@ class PrimaryDatabase final : public Database {
  private:
   explicit PrimaryDatabase(DatabaseOptions options);
   absl::Status Recover(bool in_use) REQUIRES(mu_);
-  absl::Status SettleHotJournal() REQUIRES(mu_);
+  absl::Status SettleHotJournal(int64_t grace_ms) REQUIRES(mu_);
   absl::Status CaptureWalLocked() REQUIRES(mu_);
   absl::StatusOr<bool> PrepareRanges(const DirtyRanges& ranges, bool sync) REQUIRES(mu_);
   absl::Status PublishPrepared() REQUIRES(mu_);
@@ -88,7 +88,7 @@ class PrimaryDatabase final : public Database {
   bool MatchesPage1() REQUIRES(mu_);
   bool MissedCommit(const sqlite::DbHeader& header) const REQUIRES(mu_);
   void Suspect(SessionId session) REQUIRES(mu_);
-  absl::Status ResolveSuspects() REQUIRES(mu_);
+  absl::Status ResolveSuspects(int64_t journal_grace_ms) REQUIRES(mu_);
   absl::StatusOr<bool> RefreshFile() REQUIRES(mu_);
   DirtyRanges Claimed(SessionId session) REQUIRES(mu_);
   void SetError(const absl::Status& status) REQUIRES(mu_);

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -98,6 +99,12 @@ absl::StatusOr<bool> JournalIsOpen(const std::string& database_path) {
   if (::fcntl(journal->get(), F_SETLEASE, F_WRLCK) != 0) return errno == EAGAIN;
   ::fcntl(journal->get(), F_SETLEASE, F_UNLCK);
   return false;
+}
+
+int64_t JournalAgeMs(const std::string& database_path, int64_t wall_ms) {
+  struct stat st;
+  if (::stat((database_path + std::string(kJournalSuffix)).c_str(), &st) != 0) return -1;
+  return wall_ms - (st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1'000'000);
 }
 
 absl::Status Settle(const std::string& database_path) {

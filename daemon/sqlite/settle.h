@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
@@ -26,6 +27,10 @@ absl::StatusOr<bool> HasHotJournal(const std::string& database_path);
 // write lease, which is given only on a file that nobody else has open; where no lease is to be had
 // (another user's file, some file systems), false.
 absl::StatusOr<bool> JournalIsOpen(const std::string& database_path);
+
+// Milliseconds from the journal's last change to wall_ms (since 1970); negative: the clock went
+// back, or there is none.
+int64_t JournalAgeMs(const std::string& database_path, int64_t wall_ms);
 
 // Opens the database with SQLite in a child process (/proc/self/exe internal-settle PATH, without
 // LD_PRELOAD), reads from it and closes it: rolls back a hot journal, recovers and, if nobody else

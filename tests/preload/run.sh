@@ -290,6 +290,55 @@ appears_while_waiting() {
   start_recorder; wait $client || bad=1
   expect_events "hello a.db,$tx,bye a.db"
 }
+continues() { # continues MODE: when-away: continue; the time-out is waited for once, the rest is told later
+  start_recorder timeout=400 away=continue; sql "pragma journal_mode=$1; create table t(x)"
+  kill_recorder; : > "$log"
+  preload /usr/bin/python3 - "$db" "$build/tests/recorder" "$dir" "$log" <<'PY' || bad=1
+import sqlite3, subprocess, sys, time
+db, recorder, directory, log = sys.argv[1:]
+c = sqlite3.connect(db, isolation_level=None, timeout=0)
+def write():
+    started = time.monotonic(); c.execute('insert into t values(1)'); return time.monotonic() - started
+first, second = write(), write()
+assert 0.35 < first < 5 and second < 0.3, (first, second)
+with open(log, 'ab') as out:
+    daemon = subprocess.Popen([recorder, directory, 'timeout=400', 'away=continue'], stdout=out, env={})
+while b'hello' not in open(log, 'rb').read():
+    write()
+c.close()
+daemon.terminate()
+assert daemon.wait() == 0
+PY
+  [ "$1" = wal ] || matches events "$(events)" '^hello a.db,prepare synced,commit synced unknown,done 0,'
+  expect rows "$(sqlite3 "$db" 'select count(*) > 2 from t')" 1
+}
+lock_of_the_daemon() { # lock_of_the_daemon COMMAND: a reader's lock, taken as an open-file-description's, as we do, or not
+  start_recorder; sql 'create table t(x)'
+  preload /usr/bin/python3 - "$db" "$1" <<'PY' || bad=1
+import sqlite3, subprocess, sys, time
+HOLD = """
+import fcntl, struct, sys, time
+file = open(sys.argv[1], 'rb')
+fcntl.fcntl(file, int(sys.argv[2]), struct.pack('hhqqi4x', fcntl.F_RDLCK, 0, 0x40000002, 510, 0))
+print('locked', flush=True); time.sleep(0.3)
+"""
+F_SETLK, F_OFD_SETLK = 6, 37
+ours = sys.argv[2] == 'ours'
+holder = subprocess.Popen([sys.executable, '-c', HOLD, sys.argv[1], str(F_OFD_SETLK if ours else F_SETLK)],
+                          stdout=subprocess.PIPE, env={})
+assert holder.stdout.readline() == b'locked\n'
+c = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=0)
+started = time.monotonic()
+try:
+    c.execute('insert into t values(1)')
+    assert ours, 'written against a lock'
+    assert holder.poll() is not None or holder.wait(10) == 0
+except sqlite3.OperationalError as e:
+    assert not ours and 'locked' in str(e), e
+    assert time.monotonic() - started < 0.25
+holder.wait()
+PY
+}
 goes_for_good() { # after its status page said 300 ms
   python_case 'timeout=300 die_at=commit' <<'PY'
 import sqlite3, sys
@@ -409,6 +458,9 @@ testcase 'vfork leaves the tables alone' vfork_keeps_tracking
 for how in close dup2 close_range syscall; do testcase "our descriptor taken by $how" steal_descriptor $how; done
 testcase 'an app that closes every descriptor' close_everything
 testcase 'no descriptor of ours survives exec' status_is_private
+for mode in delete wal; do testcase "going on without a daemon ($mode)" continues $mode; done
+testcase 'the daemon has a lock for a moment' lock_of_the_daemon ours
+testcase 'another program has a lock' lock_of_the_daemon anothers
 testcase 'a daemon that comes while a writer waits' appears_while_waiting
 testcase 'a daemon that dies at the commit and stays away' goes_for_good
 for mode in delete truncate persist; do testcase "a daemon restarted at the commit ($mode)" restarts_at commit $mode; done
