@@ -7,6 +7,7 @@ many of each, evenly.  After each, SQLite finds a sound database with every conf
 every confirmed deletion, and the chain replays to the same bytes."""
 
 import concurrent.futures
+import glob
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ import cluster
 
 SHAPES = ["delete", "truncate", "persist", "wal", "memory", "off", "delete-off", "wal-off",
           "exclusive-delete", "exclusive-persist", "exclusive-wal", "exclusive-memory",
-          "exclusive-wal-off"]
+          "exclusive-wal-off", "attached-delete", "attached-truncate"]
 # In these SQLite itself promises nothing after a crash, a failed write or a rollback; the chain must be
 # equal to what there is.
 UNSAFE = {"memory", "off", "exclusive-memory"}
@@ -39,7 +40,9 @@ class Sweep:
         action, when, where = fault
         name = f"{shape}-{action}-{when}-{where}-{n}.db"
         path, log = self.node.path(name), os.path.join(self.c.scratch, name + ".fault")
-        shutil.copyfile(self.template, path)
+        names = [name, name.replace(".db", "-b.db")] if shape.startswith("attached-") else [name]
+        for each in names:
+            shutil.copyfile(self.template, self.node.path(each))
         preload = [self.c.shim, self.fault] if where == "below" else [self.fault, self.c.shim]
         status, out, err = self.c.run(
             [self.workload, path, shape], status=None, timeout=100,
@@ -54,15 +57,14 @@ class Sweep:
         if not fired:
             cluster.check("!" not in out, f"{name}: an error without a fault: {out}")
         try:
-            if shape not in UNSAFE:
-                self.check_content(name, out.split("\n"))
-            self.check_chain(name)
+            rows = [self.check_content(each, out.split("\n")) for each in names if shape not in UNSAFE]
+            cluster.check(all(row == rows[0] for row in rows), f"half a transaction: {rows}")
+            for each in names:
+                self.check_chain(each)
         except cluster.Failure as failure:
             raise cluster.Failure(f"{name}: {failure}\nthe workload said:\n{out}{err}") from None
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            if os.path.exists(path + suffix):
-                os.rename(path + suffix, f"{self.c.scratch}/done-{name}{suffix}")
-                os.unlink(f"{self.c.scratch}/done-{name}{suffix}")
+        for file in glob.glob(f"{glob.escape(path[:-3])}*"):
+            os.unlink(file)
         return calls, fired
 
     def check_content(self, name, lines):
@@ -73,6 +75,7 @@ class Sweep:
         cluster.check_equal(answer[1].split("\n", 1)[0], "ok", f"integrity_check: {answer}")
         rows = {int(i) for i in re.findall(r"^id\|(\d+)$", answer[1], re.M)}
         self.check_rows(rows, lines)
+        return rows
 
     def check_chain(self, name):
         path = self.node.path(name)
