@@ -57,6 +57,17 @@ absl::StatusOr<replication::ChainFile> PrimaryChain::Snapshot(const std::string&
   return Describe(std::move(fd), file);
 }
 
+absl::StatusOr<replication::ChainFile> PrimaryChain::Delta(const std::string& database,
+                                                           const replication::PageSums& base) {
+  store::Store::Entry* const entry = store_->Find(database);
+  if (entry == nullptr) return NoSuchDatabase(database);
+  db::LtxFileRef file;
+  ASSIGN_OR_RETURN(UniqueFd fd, entry->database->Delta(base.page_bytes, base.pages, &file));
+  LogInfo("snapshot", fmt::format("db={} position={} bytes={} only what differs", database,
+                                  ltx::FormatPosition(file.end()), file.size_bytes));
+  return Describe(std::move(fd), file);
+}
+
 std::vector<replication::DatabaseState> ReplicaChain::States() {
   std::vector<replication::DatabaseState> states;
   for (store::Store::Entry* entry : store_->All()) {
@@ -72,6 +83,15 @@ absl::StatusOr<ltx::Position> ReplicaChain::Receive(const std::string& database,
   ASSIGN_OR_RETURN(const ltx::Position position, entry->replica->Receive(file_fd, size_bytes));
   applier_->Notify();
   return position;
+}
+
+absl::StatusOr<replication::PageSums> ReplicaChain::Sums(const std::string& database,
+                                                         uint64_t max_pages) {
+  store::Store::Entry* const entry = store_->Find(database);
+  if (entry == nullptr) return replication::PageSums();
+  replication::PageSums sums;
+  ASSIGN_OR_RETURN(sums.pages, entry->replica->PageSums(max_pages, &sums.page_bytes));
+  return sums;
 }
 
 absl::StatusOr<ltx::Position> ReplicaChain::ReceiveBytes(const std::string& database,

@@ -18,6 +18,8 @@ class PrimaryChain final : public replication::ChainSource {
   absl::StatusOr<replication::ChainFile> FileAfter(const std::string& database,
                                                    const ltx::Position& from) override;
   absl::StatusOr<replication::ChainFile> Snapshot(const std::string& database) override;
+  absl::StatusOr<replication::ChainFile> Delta(const std::string& database,
+                                               const replication::PageSums& base) override;
 
  private:
   store::Store* const store_;
@@ -32,6 +34,8 @@ class ReplicaChain final : public replication::ChainSink {
                                         uint64_t size_bytes) override;
   absl::StatusOr<ltx::Position> ReceiveBytes(const std::string& database,
                                              std::span<const std::byte> ltx_file) override;
+  absl::StatusOr<replication::PageSums> Sums(const std::string& database,
+                                             uint64_t max_pages) override;
   absl::Status Drop(const std::string& database) override;
   absl::StatusOr<UniqueFd> SpoolFile() override;
 

@@ -226,12 +226,12 @@ bool SessionChannel::MayContinue() {
 // Attempts until the time-out for an absent daemon.
 int SessionChannel::Connect() {
   if (session_.next_probe_ns != 0) return TryConnect(0);
-  if (session_.status == nullptr) MapStatusFile();  // of the last daemon: its time-out
-  const int64_t deadline = ipc::MonotonicNow() + Timeout(kAbsentTimeoutNs);
+  const int64_t started = ipc::MonotonicNow();
   for (int64_t pause = kFirstRetryNs;; pause = std::min(pause * 2, kLastRetryNs)) {
-    const int rc = ConnectBy(deadline);
+    const int rc = ConnectBy(started + Timeout(kAbsentTimeoutNs));
     if (rc == 0 || db_.foreign.load() || RefusedForGood()) return rc;
-    const int64_t left = deadline - ipc::MonotonicNow();
+    if (session_.status == nullptr) MapStatusFile();  // the last daemon's time-out
+    const int64_t left = started + Timeout(kAbsentTimeoutNs) - ipc::MonotonicNow();
     if (left <= 0) return rc;
     ipc::Pause(std::min(pause, left));
   }

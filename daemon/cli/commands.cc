@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/cli/branches_command.h"
 #include "daemon/cli/command_support.h"
 #include "daemon/cli/daemon_command.h"
 #include "daemon/cli/export_command.h"
@@ -92,6 +93,7 @@ int RunCommandLine(int argc, char** argv) {
   AddStatusCommand(app, &exit_code);
   AddPosCommand(app, &exit_code);
   AddExportCommand(app, &exit_code);
+  AddBranchesCommands(app, &exit_code);
   AddLtxCommands(app, &exit_code);
   if (arguments.empty()) {
     std::fputs(app.help().c_str(), stdout);

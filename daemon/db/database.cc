@@ -41,10 +41,18 @@ void Database::Prune(int64_t oldest_ms, uint64_t max_bytes) {
   chain_->log().Prune(oldest_ms, max_bytes, chain_->position().txid);
 }
 
+// Whether a copy of the differences does without this page.  Page 1 is always there: a file has
+// one.
+bool Database::IsInBase(ltx::PageNo pgno) const {
+  return copy_base_.has_value() && pgno != 1 && pgno <= copy_base_->size() &&
+         (*copy_base_)[pgno - 1] == chain_->table().Get(pgno);
+}
+
 // Copies one page if it is what the table says.
 absl::StatusOr<bool> Database::CopyPage(int fd, ltx::PageNo pgno) {
   const uint32_t page_bytes = chain_->table().page_bytes();
   if (pgno > chain_->table().size_pages() || pgno == sqlite::LockPage(page_bytes)) return true;
+  if (IsInBase(pgno)) return true;
   copy_page_.resize(page_bytes);
   RETURN_IF_ERROR(ReadCommitted(pgno, copy_page_));
   if (ltx::PageChecksum(pgno, copy_page_) != chain_->table().Get(pgno)) return false;
@@ -87,11 +95,20 @@ absl::StatusOr<bool> Database::FinishCopy(Copy* copy, PageSet* missed, PageSet* 
   copy->position = chain_->position();
   const auto bytes = static_cast<off_t>(uint64_t{copy->size_pages} * copy->page_bytes);
   if (::ftruncate(copy->fd.get(), bytes) != 0) return ErrnoStatus("copy " + name(), errno);
+  for (ltx::PageNo pgno = 1; copy_base_.has_value() && pgno <= copy->size_pages; ++pgno) {
+    if (!IsInBase(pgno) && pgno != sqlite::LockPage(copy->page_bytes)) {
+      copy->differing.push_back(pgno);
+    }
+  }
   changed_in_copy_ = nullptr;
+  copy_base_.reset();
   return true;
 }
 
-absl::StatusOr<Database::Copy> Database::CopyContent() {
+absl::StatusOr<Database::Copy> Database::CopyContent() { return CopyContent(std::nullopt); }
+
+absl::StatusOr<Database::Copy> Database::CopyContent(
+    const std::optional<std::span<const ltx::Checksum>>& base) {
   MutexLock one_copy(copy_mu_);
   Copy copy;
   PageSet missed;
@@ -105,10 +122,12 @@ absl::StatusOr<Database::Copy> Database::CopyContent() {
     copy.page_bytes = chain_->table().page_bytes();
     copy.size_pages = chain_->table().size_pages();
     changed_in_copy_ = &changed;
+    copy_base_ = base;
   }
   const auto stop_noting = [&] {
     MutexLock lock(mu_);
     changed_in_copy_ = nullptr;
+    copy_base_.reset();
   };
   for (ltx::PageNo pgno = 1; pgno <= copy.size_pages; pgno += kPagesALock) {
     const ltx::PageNo last = std::min(copy.size_pages, pgno + kPagesALock - 1);
@@ -137,27 +156,48 @@ absl::StatusOr<Database::Copy> Database::CopyContent() {
 
 absl::StatusOr<UniqueFd> Database::Snapshot(LtxFileRef* file) {
   ASSIGN_OR_RETURN(const Copy copy, CopyContent());
+  std::vector<ltx::PageNo> pages;
+  pages.reserve(copy.size_pages);
+  for (ltx::PageNo pgno = 1; pgno <= copy.size_pages; ++pgno) {
+    if (pgno != sqlite::LockPage(copy.page_bytes)) pages.push_back(pgno);
+  }
+  return Encode(copy, {.min_txid = 1}, pages, file);
+}
+
+absl::StatusOr<UniqueFd> Database::Delta(uint32_t page_bytes, std::span<const ltx::Checksum> base,
+                                         LtxFileRef* file) {
+  ltx::Checksum checksum = ltx::kEmptyDatabaseChecksum;
+  for (const ltx::Checksum page : base) checksum = ltx::kChecksumFlag | (checksum ^ page);
+  ASSIGN_OR_RETURN(const Copy copy, CopyContent(base));
+  if (copy.page_bytes != page_bytes || copy.position.txid <= 1) {
+    return absl::FailedPreconditionError(name() + " has no difference to that, only a snapshot");
+  }
+  return Encode(copy, {.min_txid = copy.position.txid, .pre_apply = checksum}, copy.differing,
+                file);
+}
+
+absl::StatusOr<UniqueFd> Database::Encode(const Copy& copy, ltx::Header header,
+                                          std::span<const ltx::PageNo> pages, LtxFileRef* file) {
   ASSIGN_OR_RETURN(UniqueFd out, UnlinkedFile(options_.temporary_directory));
   ltx::FdSink sink(out.get(), "snapshot of " + name());
   ltx::Encoder encoder;
-  const ltx::Header header{.page_bytes = copy.page_bytes,
-                           .commit = copy.size_pages,
-                           .min_txid = 1,
-                           .max_txid = copy.position.txid,
-                           .timestamp_ms = options_.clock->WallMs(),
-                           .node_id = options_.node_id};
+  header.page_bytes = copy.page_bytes;
+  header.commit = copy.size_pages;
+  header.max_txid = copy.position.txid;
+  header.timestamp_ms = options_.clock->WallMs();
+  header.node_id = options_.node_id;
   RETURN_IF_ERROR(encoder.Begin(&sink, header));
   std::vector<std::byte> page(copy.page_bytes);
-  for (ltx::PageNo pgno = 1; pgno <= copy.size_pages; ++pgno) {
-    if (pgno == sqlite::LockPage(copy.page_bytes)) continue;
+  for (const ltx::PageNo pgno : pages) {
     RETURN_IF_ERROR(ReadExactAt(copy.fd.get(), page, uint64_t{pgno - 1} * copy.page_bytes, "copy"));
     RETURN_IF_ERROR(encoder.AddPage(pgno, page));
   }
   ASSIGN_OR_RETURN(const ltx::Trailer trailer, encoder.Finish(copy.position.checksum));
   RETURN_IF_ERROR(sink.Flush());
   if (::lseek(out.get(), 0, SEEK_SET) != 0) return ErrnoStatus("seek", errno);
-  *file = {.min_txid = 1,
+  *file = {.min_txid = header.min_txid,
            .max_txid = header.max_txid,
+           .pre_apply = header.pre_apply,
            .post_apply = trailer.post_apply,
            .size_bytes = encoder.bytes_written(),
            .timestamp_ms = header.timestamp_ms};

@@ -8,7 +8,10 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
@@ -59,6 +62,7 @@ class Database {
     ltx::Position position;
     uint32_t page_bytes = 0;
     ltx::PageNo size_pages = 0;
+    std::vector<ltx::PageNo> differing;  // of a copy for Delta: its pages, ascending
   };
   // Takes the copy while the app goes on: each page is believed when it has the checksum that the
   // table says, and what was committed meanwhile is read again (docs/REPLICATION.md, "Snapshots").
@@ -66,6 +70,11 @@ class Database {
   absl::StatusOr<Copy> CopyContent() EXCLUDES(mu_);
   // The same as an LTX snapshot file, unlinked, positioned at 0.
   absl::StatusOr<UniqueFd> Snapshot(LtxFileRef* file) EXCLUDES(mu_);
+  // The pages that differ from base (checksums from page 1 on, page_bytes each) as an LTX file that
+  // leads from base's checksum to the current position, unlinked, positioned at 0.
+  // kFailedPrecondition: another page size, or the first transaction.
+  absl::StatusOr<UniqueFd> Delta(uint32_t page_bytes, std::span<const ltx::Checksum> base,
+                                 LtxFileRef* file) EXCLUDES(mu_);
 
   void Prune(int64_t oldest_ms, uint64_t max_bytes) EXCLUDES(mu_);
 
@@ -82,6 +91,12 @@ class Database {
 
  private:
   using PageSet = absl::flat_hash_set<ltx::PageNo>;
+  // With a base, only of what differs from it.
+  absl::StatusOr<Copy> CopyContent(const std::optional<std::span<const ltx::Checksum>>& base)
+      EXCLUDES(mu_);
+  bool IsInBase(ltx::PageNo pgno) const REQUIRES(mu_);
+  absl::StatusOr<UniqueFd> Encode(const Copy& copy, ltx::Header header,
+                                  std::span<const ltx::PageNo> pages, LtxFileRef* file);
   absl::Status CopyPages(const Copy& copy, ltx::PageNo first, ltx::PageNo last, PageSet* missed)
       EXCLUDES(mu_);
   absl::StatusOr<bool> FinishCopy(Copy* copy, PageSet* missed, PageSet* changed) EXCLUDES(mu_);
@@ -90,6 +105,7 @@ class Database {
   // While a copy is being made: the pages that changed since it began.
   Mutex copy_mu_;  // one copy at a time; before mu_
   PageSet* changed_in_copy_ GUARDED_BY(mu_) = nullptr;
+  std::optional<std::span<const ltx::Checksum>> copy_base_ GUARDED_BY(mu_);
   CondVar copy_progress_;
   std::vector<std::byte> copy_page_ GUARDED_BY(mu_);
 };

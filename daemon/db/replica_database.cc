@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -12,6 +13,8 @@
 #include "common/posix_io.h"
 #include "common/sqlite_format.h"
 #include "common/status_macros.h"
+#include "ltx/byte_stream.h"
+#include "ltx/encoder.h"
 #include "ltx/page_checksum.h"
 
 namespace litefs::db {
@@ -52,19 +55,28 @@ absl::Status ReplicaDatabase::OpenFile() {
   return absl::OkStatus();
 }
 
+// As the file is now, with the database's checksum.
+absl::Status ReplicaDatabase::ReadSums(std::vector<ltx::Checksum>* sums, ltx::Checksum* database) {
+  const ReplicaFile::Shape shape = file_->shape();
+  sums->assign(shape.size_pages, 0);
+  std::vector<std::byte> page(shape.page_bytes);
+  *database = ltx::kEmptyDatabaseChecksum;
+  for (ltx::PageNo pgno = 1; pgno <= shape.size_pages; ++pgno) {
+    if (pgno == sqlite::LockPage(shape.page_bytes)) continue;
+    RETURN_IF_ERROR(file_->ReadPage(pgno, page));
+    (*sums)[pgno - 1] = ltx::PageChecksum(pgno, page);
+    *database = ltx::kChecksumFlag | (*database ^ (*sums)[pgno - 1]);
+  }
+  return absl::OkStatus();
+}
+
 // Finds where in the chain the database file is, by its content: the only witness that survives
 // everything.  A content that the chain does not know is kept aside, and a snapshot asked for.
 absl::Status ReplicaDatabase::IdentifyContent() {
   const ReplicaFile::Shape shape = file_->shape();
-  std::vector<ltx::Checksum> checksums(shape.size_pages);
-  std::vector<std::byte> page(shape.page_bytes);
-  ltx::Checksum database = ltx::kEmptyDatabaseChecksum;
-  for (ltx::PageNo pgno = 1; pgno <= shape.size_pages; ++pgno) {
-    if (pgno == sqlite::LockPage(shape.page_bytes)) continue;
-    RETURN_IF_ERROR(file_->ReadPage(pgno, page));
-    checksums[pgno - 1] = ltx::PageChecksum(pgno, page);
-    database = ltx::kChecksumFlag | (database ^ checksums[pgno - 1]);
-  }
+  std::vector<ltx::Checksum> checksums;
+  ltx::Checksum database = 0;
+  RETURN_IF_ERROR(ReadSums(&checksums, &database));
   if (shape.size_pages == 0) {  // not there yet
     RETURN_IF_ERROR(chain_->ResetTable(shape.page_bytes, 0, 0, {}));
     if (chain_->log().tip().txid != 0 && !chain_->log().BeginsWithSnapshot()) {
@@ -79,21 +91,45 @@ absl::Status ReplicaDatabase::IdentifyContent() {
   return KeepDiverged("the database file was changed by somebody else");
 }
 
-// (I2) What the primary does not have is not lost: a copy of the file is kept with the branches.
+std::string ReplicaDatabase::BranchDirectory(const ltx::Position& position) const {
+  return fmt::format("{}/branches/{}-{}", options_.control_directory, Hex16(position.txid),
+                     Hex16(position.checksum));
+}
+
+// (I2) What the primary does not have is not lost: the file is kept among the branches, as if
+// whoever wrote it had made the next transaction.
 absl::Status ReplicaDatabase::KeepDiverged(const std::string& reason) {
-  const std::string branches = options_.control_directory + "/branches";
-  RETURN_IF_ERROR(MakeDirectory(branches));
-  const std::string path = fmt::format("{}/{}-{}", branches, options_.clock->WallMs(), name());
-  ASSIGN_OR_RETURN(const UniqueFd out, litefs::OpenFile(path, O_WRONLY | O_CREAT | O_EXCL));
+  std::vector<ltx::Checksum> sums;
+  ltx::Position branch{.txid = chain_->log().tip().txid + 1};
+  RETURN_IF_ERROR(ReadSums(&sums, &branch.checksum));
   const ReplicaFile::Shape shape = file_->shape();
-  std::vector<std::byte> page(shape.page_bytes);
-  for (ltx::PageNo pgno = 1; pgno <= shape.size_pages; ++pgno) {
-    if (pgno == sqlite::LockPage(shape.page_bytes)) continue;
-    RETURN_IF_ERROR(file_->ReadPage(pgno, page));
-    RETURN_IF_ERROR(WriteAt(out.get(), page, uint64_t{pgno - 1} * shape.page_bytes, path));
+  const std::string directory = BranchDirectory(branch);
+  const std::string path = directory + "/" + ltx::FormatFileName(1, branch.txid);
+  if (::access(path.c_str(), F_OK) != 0) {  // else kept before a restart
+    RETURN_IF_ERROR(MakeDirectory(options_.control_directory + "/branches"));
+    RETURN_IF_ERROR(MakeDirectory(directory));
+    ASSIGN_OR_RETURN(const UniqueFd out,
+                     litefs::OpenFile(directory + "/pending.tmp", O_WRONLY | O_CREAT | O_TRUNC));
+    ltx::FdSink sink(out.get(), path);
+    ltx::Encoder encoder;
+    RETURN_IF_ERROR(encoder.Begin(&sink, {.page_bytes = shape.page_bytes,
+                                          .commit = shape.size_pages,
+                                          .min_txid = 1,
+                                          .max_txid = branch.txid,
+                                          .timestamp_ms = options_.clock->WallMs(),
+                                          .node_id = options_.node_id}));
+    std::vector<std::byte> page(shape.page_bytes);
+    for (ltx::PageNo pgno = 1; pgno <= shape.size_pages; ++pgno) {
+      if (pgno == sqlite::LockPage(shape.page_bytes)) continue;
+      RETURN_IF_ERROR(file_->ReadPage(pgno, page));
+      RETURN_IF_ERROR(encoder.AddPage(pgno, page));
+    }
+    RETURN_IF_ERROR(encoder.Finish(branch.checksum).status());
+    RETURN_IF_ERROR(sink.Flush());
+    RETURN_IF_ERROR(SyncData(out.get(), path));
+    RETURN_IF_ERROR(Rename(directory + "/pending.tmp", path));
   }
-  RETURN_IF_ERROR(SyncData(out.get(), path));
-  NeedSnapshot(fmt::format("{}; it is kept as {}", reason, path));
+  NeedSnapshot(fmt::format("{}; it is kept as {}", reason, directory));
   return absl::OkStatus();
 }
 
@@ -110,7 +146,25 @@ absl::Status ReplicaDatabase::ReadCommitted(ltx::PageNo pgno, std::span<std::byt
 
 ltx::Position ReplicaDatabase::stored_position() {
   MutexLock lock(receive_mu_);
-  return needs_snapshot_ ? ltx::Position{} : chain_->log().tip();
+  if (!needs_snapshot_) return chain_->log().tip();
+  MutexLock content(mu_);
+  return {.checksum = chain_->position().checksum};
+}
+
+absl::StatusOr<std::vector<ltx::Checksum>> ReplicaDatabase::PageSums(uint64_t max_pages,
+                                                                     uint32_t* page_bytes) {
+  MutexLock lock(mu_);
+  RETURN_IF_ERROR(OpenFile());
+  if (file_->shape().size_pages > max_pages) return std::vector<ltx::Checksum>();
+  std::vector<ltx::Checksum> sums;
+  ltx::Checksum database = 0;
+  RETURN_IF_ERROR(ReadSums(&sums, &database));
+  *page_bytes = file_->shape().page_bytes;
+  if (database == chain_->position().checksum) return sums;
+  // The table is not the file's: somebody has written it.
+  RETURN_IF_ERROR(KeepDiverged("the database file was changed by somebody else"));
+  RETURN_IF_ERROR(chain_->ResetTable(*page_bytes, file_->shape().size_pages, 0, sums));
+  return sums;
 }
 
 absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(int fd, uint64_t size_bytes) {
@@ -138,27 +192,66 @@ absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(ltx::ByteSource& source) 
   const ltx::Position tip = chain_->log().tip();
   const bool follows = !needs_snapshot_ && tip.txid != 0 && header.min_txid == tip.txid + 1 &&
                        header.pre_apply == tip.checksum;
-  if (!header.has_checksums() || (!follows && !header.is_snapshot())) {
+  const bool replaces =
+      !follows && (header.is_snapshot() || position().checksum == header.pre_apply);
+  if (!header.has_checksums() || (!follows && !replaces)) {
     return absl::FailedPreconditionError(fmt::format(
         "{}: {} does not follow {}", name(), ltx::FormatFileName(header.min_txid, header.max_txid),
         ltx::FormatPosition(tip)));
   }
   const std::string temporary = chain_->log().TemporaryPath();
   RETURN_IF_ERROR(StoreFile(source, temporary));
-  if (!follows && tip.txid != 0) {  // (I2) another branch, or one too old to be continued
-    RETURN_IF_ERROR(MakeDirectory(options_.control_directory + "/branches"));
-    RETURN_IF_ERROR(
-        chain_->log().MoveAway(fmt::format("{}/branches/{}-{}", options_.control_directory,
-                                           options_.clock->WallMs(), Hex16(tip.txid))));
+  const LtxFileRef file{.min_txid = header.min_txid,
+                        .max_txid = header.max_txid,
+                        .pre_apply = header.pre_apply,
+                        .post_apply = info.trailer.post_apply,
+                        .size_bytes = source.size(),
+                        .timestamp_ms = header.timestamp_ms};
+  if (replaces && tip.txid != 0) RETURN_IF_ERROR(KeepBranch(header));
+  if (replaces && !header.is_snapshot()) {
+    RETURN_IF_ERROR(AcceptOtherBranch(temporary, file));
+  } else {
+    RETURN_IF_ERROR(chain_->Accept(temporary, file));
   }
-  RETURN_IF_ERROR(chain_->Accept(temporary, {.min_txid = header.min_txid,
-                                             .max_txid = header.max_txid,
-                                             .pre_apply = header.pre_apply,
-                                             .post_apply = info.trailer.post_apply,
-                                             .size_bytes = source.size(),
-                                             .timestamp_ms = header.timestamp_ms}));
-  if (header.is_snapshot()) needs_snapshot_ = false;
+  if (replaces) needs_snapshot_ = false;
   return chain_->log().tip();
+}
+
+// (I2) Another branch, or one too old to be continued: its files leave the chain and are kept.
+// Where they do not begin with a snapshot and the replacement is no later than they are, so that
+// they are surely no part of its history, the content is kept with them.
+absl::Status ReplicaDatabase::KeepBranch(const ltx::Header& replacement) {
+  const ltx::Position tip = chain_->log().tip();
+  const std::string directory = BranchDirectory(tip);
+  RETURN_IF_ERROR(MakeDirectory(options_.control_directory + "/branches"));
+  if (!chain_->log().BeginsWithSnapshot() && !needs_snapshot_ && replacement.max_txid <= tip.txid) {
+    RETURN_IF_ERROR(MakeDirectory(directory));
+    RETURN_IF_ERROR(KeepContent(directory));
+  }
+  LogWarn("apply", fmt::format("db={} leaves the branch at {} for {}; it is kept as {}", name(),
+                               ltx::FormatPosition(tip), Hex16(replacement.max_txid), directory));
+  return chain_->log().MoveAway(directory);
+}
+
+absl::Status ReplicaDatabase::KeepContent(const std::string& directory) {
+  LtxFileRef file;
+  ASSIGN_OR_RETURN(const UniqueFd fd, Snapshot(&file));
+  ASSIGN_OR_RETURN(ltx::FdSource source, ltx::FdSource::Open(fd.get(), "snapshot"));
+  RETURN_IF_ERROR(StoreFile(source, directory + "/pending.tmp"));
+  return Rename(directory + "/pending.tmp",
+                directory + "/" + ltx::FormatFileName(file.min_txid, file.max_txid));
+}
+
+// The chain begins anew with a file that leads on from the content that is here.
+absl::Status ReplicaDatabase::AcceptOtherBranch(const std::string& temporary,
+                                                const LtxFileRef& file) {
+  MutexLock lock(mu_);
+  const PageChecksums& table = chain_->table();
+  if (table.position().checksum != file.pre_apply) {
+    return absl::FailedPreconditionError(name() + ": the content has changed meanwhile");
+  }
+  RETURN_IF_ERROR(chain_->Accept(temporary, file));
+  return chain_->Applied({}, table.page_bytes(), table.size_pages(), file.min_txid - 1);
 }
 
 bool ReplicaDatabase::HasPending() {

@@ -26,11 +26,18 @@ class ReplicaDatabase final : public Database {
 
   DatabaseInfo Info() override EXCLUDES(mu_);
 
-  // The end of what is stored; {0, empty} if only a snapshot helps.
-  ltx::Position stored_position() EXCLUDES(receive_mu_);
+  // The end of what is stored.  If the content belongs to no chain (somebody else has written it):
+  // transaction 0 with the content's checksum, or {0, empty} if there is nothing.
+  ltx::Position stored_position() EXCLUDES(receive_mu_, mu_);
+  // The checksums of the file's pages from page 1 on, read anew, and their size; nothing if there
+  // are more than max_pages.
+  absl::StatusOr<std::vector<ltx::Checksum>> PageSums(uint64_t max_pages, uint32_t* page_bytes)
+      EXCLUDES(mu_);
 
-  // Takes the LTX file behind fd in.  Returns the new stored position.  kFailedPrecondition: it
-  // does not follow stored_position(); kDataLoss: it is broken; others: try again later.
+  // Takes the LTX file behind fd in: one that follows stored_position(), or a snapshot, or one that
+  // leads from the very content that is here to another branch; what the latter two replace is kept
+  // under branches/ first (I2).  Returns the new stored position.  kFailedPrecondition: none of
+  // these; kDataLoss: it is broken; others: try again later.
   absl::StatusOr<ltx::Position> Receive(int fd, uint64_t size_bytes) EXCLUDES(receive_mu_);
   absl::StatusOr<ltx::Position> Receive(ltx::ByteSource& source) EXCLUDES(receive_mu_);
 
@@ -47,6 +54,12 @@ class ReplicaDatabase final : public Database {
   explicit ReplicaDatabase(DatabaseOptions options) : Database(std::move(options)) {}
   absl::Status OpenFile() REQUIRES(mu_);
   absl::Status IdentifyContent() REQUIRES(mu_);
+  absl::Status ReadSums(std::vector<ltx::Checksum>* sums, ltx::Checksum* database) REQUIRES(mu_);
+  absl::Status KeepBranch(const ltx::Header& replacement) REQUIRES(receive_mu_) EXCLUDES(mu_);
+  absl::Status KeepContent(const std::string& directory) REQUIRES(receive_mu_) EXCLUDES(mu_);
+  absl::Status AcceptOtherBranch(const std::string& temporary, const LtxFileRef& file)
+      REQUIRES(receive_mu_) EXCLUDES(mu_);
+  std::string BranchDirectory(const ltx::Position& position) const;
   absl::Status StoreFile(ltx::ByteSource& source, const std::string& path);
   absl::Status KeepDiverged(const std::string& reason) REQUIRES(mu_);
   absl::StatusOr<bool> CollectPending(LtxPageSource* source) REQUIRES(mu_);

@@ -35,6 +35,12 @@ struct DatabaseState {
   friend bool operator==(const DatabaseState&, const DatabaseState&) = default;
 };
 
+// The checksum of every page of a database, from page 1 on (0 for the lock page).
+struct PageSums {
+  uint32_t page_bytes = 0;
+  std::vector<ltx::Checksum> pages;
+};
+
 // The primary's databases.  Any thread.
 class ChainSource {
  public:
@@ -54,6 +60,11 @@ class ChainSource {
   // An LTX snapshot (min_txid 1) of the current state.  May take seconds: called from a thread of
   // its own, never the socket thread.  kNotFound: no such database.
   virtual absl::StatusOr<ChainFile> Snapshot(const std::string& database) = 0;
+
+  // A file that brings a database whose pages have these checksums to the current state: the pages
+  // that differ, from base's checksum to the tip's position (min_txid is max_txid).  As slow as
+  // Snapshot.  kFailedPrecondition: only a snapshot will do.
+  virtual absl::StatusOr<ChainFile> Delta(const std::string& database, const PageSums& base) = 0;
 };
 
 // The replica's databases.  Called from the replica's receiving thread only.
@@ -61,16 +72,22 @@ class ChainSink {
  public:
   virtual ~ChainSink() = default;
 
-  // Every database, at the position that is stored.
+  // Every database, at the position that is stored; one whose content is no position of any chain
+  // is at transaction 0 and has that content's checksum.
   virtual std::vector<DatabaseState> States() = 0;
 
   // Takes a complete LTX file: verifies, stores and applies it (or queues that), and returns the
   // new stored position.  file_fd is positioned at 0 and stays the caller's.  A snapshot
-  // (min_txid 1) may replace a database that is on another branch.
+  // (min_txid 1) may replace a database that is on another branch, and so may a file whose
+  // pre_apply is the checksum of what is there.
   // kFailedPrecondition: does not follow our position.  kDataLoss: a broken file.
   // Any other error (disk full): try again later.
   virtual absl::StatusOr<ltx::Position> Receive(const std::string& database, int file_fd,
                                                 uint64_t size_bytes) = 0;
+  // The checksums of the pages that the database has now.  None: nothing is there to build on, or
+  // it has more than max_pages.  Reads the whole database.
+  virtual absl::StatusOr<PageSums> Sums(const std::string& database, uint64_t max_pages) = 0;
+
   // As Receive, for a small file.
   virtual absl::StatusOr<ltx::Position> ReceiveBytes(const std::string& database,
                                                      std::span<const std::byte> ltx_file) = 0;

@@ -41,6 +41,7 @@ void Follower::SessionStarted() {
   held_bytes_ = 0;
   pulls_ = 0;
   unacknowledged_.clear();
+  sums_answers_.clear();
   std::map<std::string, Database> old = std::move(databases_);
   databases_.clear();
   for (const DatabaseState& state : sink_->States()) {
@@ -205,6 +206,7 @@ void Follower::On(const Chunk& chunk, std::span<const std::byte> payload, Time n
     return Fail(name, now, "a chunk does not match its digest or size");
   }
   if (chunk.offset == 0) {
+    database.sums.reset();
     if (transferring_.size() >= kMaxTransfers && !transferring_.contains(name)) {
       return Fail(name, now, "too many files at once");
     }
@@ -274,6 +276,52 @@ void Follower::On(const Refused& refused, Time now) {
   Fail(name, now, refused.text);
 }
 
+void Follower::On(const SumsRequest& request, Time now) {
+  const auto it = streams_.find(request.stream);
+  if (it == streams_.end() || it->second != request.database) {
+    ++status_->discarded;
+    return;
+  }
+  const std::string name = request.database;
+  Database& database = DatabaseOf(name);
+  if (!database.sums) {
+    absl::StatusOr<PageSums> sums = sink_->Sums(name, kMaxSumsHeld);
+    if (!sums.ok()) return Fail(name, now, std::string(sums.status().message()));
+    database.sums = *std::move(sums);
+  }
+  sums_answers_.push_back({.database = name,
+                           .stream = request.stream,
+                           .next_page = request.first_page,
+                           .end_page = request.first_page + request.pages});
+}
+
+std::optional<Sums> Follower::NextSums() {
+  while (!sums_answers_.empty()) {
+    SumsAnswer& answer = sums_answers_.front();
+    const auto it = databases_.find(answer.database);
+    if (it == databases_.end() || it->second.stream != answer.stream || !it->second.sums) {
+      sums_answers_.pop_front();
+      continue;
+    }
+    const std::vector<ltx::Checksum>& pages = it->second.sums->pages;
+    const uint64_t end = std::min<uint64_t>(answer.end_page, pages.size() + 1);
+    Sums sums{.stream = answer.stream,
+              .page_bytes = it->second.sums->page_bytes,
+              .size_pages = pages.size(),
+              .first_page = std::min<uint64_t>(answer.next_page, pages.size() + 1),
+              .sums = {}};
+    const uint64_t next = std::min(end, sums.first_page + kSumsInMessage);
+    if (sums.first_page < next) {
+      sums.sums.assign(pages.begin() + static_cast<ptrdiff_t>(sums.first_page - 1),
+                       pages.begin() + static_cast<ptrdiff_t>(next - 1));
+    }
+    answer.next_page = next;
+    if (next >= end) sums_answers_.pop_front();
+    return sums;
+  }
+  return std::nullopt;
+}
+
 // Takes note of what the sink made of a file.
 void Follower::Deliver(const std::string& name, const absl::StatusOr<ltx::Position>& result,
                        Time now) {
@@ -315,6 +363,7 @@ void Follower::CloseStream(Database& database) {
   database.pulling = false;
   streams_.erase(database.stream);
   database.stream = 0;
+  database.sums.reset();
 }
 
 void Follower::Hold(const Transaction& transaction, std::span<const std::byte> payload) {

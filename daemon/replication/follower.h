@@ -58,11 +58,13 @@ class Follower {
   void On(const Chunk& chunk, std::span<const std::byte> payload, Time now);
   void On(const Current& current, Time now);
   void On(const Refused& refused, Time now);  // of a stream
+  void On(const SumsRequest& request, Time now);
 
   // ---- What to send; each is given once ----
   std::optional<PositionsRequest> NextPositionsRequest(Time now);
   std::optional<Pull> NextPull(Time now);
   std::optional<Ack> NextAck();
+  std::optional<Sums> NextSums();
   // When one of them will have something to give, if nothing comes before; max(): never.
   Time NextDeadline() const;
 
@@ -76,6 +78,14 @@ class Follower {
     int failures = 0;        // in a row
     Time not_before{};       // no pull earlier
     std::optional<Transfer> transfer;
+    std::optional<PageSums> sums;  // while the stream's primary asks for them
+  };
+  // Page checksums that the primary has asked for and not yet been told.
+  struct SumsAnswer {
+    std::string database;
+    uint64_t stream = 0;
+    uint64_t next_page = 1;
+    uint64_t end_page = 1;  // past the last one asked for
   };
   struct Held {
     Transaction transaction;
@@ -109,6 +119,7 @@ class Follower {
   size_t pulls_ = 0;                         // databases that are pulling
   uint64_t last_stream_ = 0;                 // never reused, so late chunks are recognised
   std::set<std::string> unacknowledged_;
+  std::deque<SumsAnswer> sums_answers_;
   std::deque<Held> held_;
   size_t held_bytes_ = 0;
 

@@ -17,6 +17,9 @@ namespace {
 constexpr size_t kEnvelopeFields = 5;
 constexpr size_t kMaxFields = kEnvelopeFields + 8 + 3 * kMaxListedDatabases;
 constexpr size_t kRefusedType = 3;
+// https://www.sqlite.org/limits.html, 13 and 14.
+constexpr uint64_t kMaxDatabasePages = 4294967294;
+constexpr uint64_t kMaxPageBytes = 65536;
 static_assert(std::is_same_v<std::variant_alternative_t<kRefusedType - 1, Body>, Refused>);
 
 // ---- Layout
@@ -107,6 +110,19 @@ void Fields(V& v, auto& b) requires requires {
   b.changed;
 }
 { v.Uint(b.sequence), v.Uint(b.database_count), v.Uint(b.state_digest), v.List(b.changed); }
+template <class V>
+void Fields(V& v, auto& b) requires requires {
+  b.pages;
+}
+{ v.Uint(b.stream), v.Name(b.database), v.Uint(b.first_page), v.Uint(b.pages); }
+template <class V>
+void Fields(V& v, auto& b) requires requires {
+  b.sums;
+}
+{
+  v.Uint(b.stream), v.Uint(b.page_bytes), v.Uint(b.size_pages), v.Uint(b.first_page);
+  v.Words(b.sums, kSumsInMessage);
+}
 
 // A relative path that stays where it is put.
 bool IsDatabaseName(std::string_view name) {
@@ -127,6 +143,7 @@ struct FieldCounter {
   void Code(RefusalCode) { ++count; }
   void Text(const std::string&, size_t) { ++count; }
   void Name(const std::string&) { ++count; }
+  void Words(const std::vector<uint64_t>&, size_t) { ++count; }
   void Position(const ltx::Position&) { count += 2; }
   void List(const std::vector<DatabaseState>& list) { count += 1 + 3 * list.size(); }
 };
@@ -138,6 +155,11 @@ struct FieldWriter {
   void Code(RefusalCode v) { out.Uint(static_cast<uint64_t>(v)); }
   void Text(const std::string& v, size_t) { out.Text(v); }
   void Name(const std::string& v) { out.Text(v); }
+  void Words(const std::vector<uint64_t>& v, size_t) {
+    std::string text(v.size() * sizeof(uint64_t), '\0');
+    for (size_t i = 0; i < v.size(); ++i) StoreBig64(text.data() + i * sizeof(uint64_t), v[i]);
+    out.Text(text);
+  }
   void Position(const ltx::Position& v) { Uint(v.txid), Uint(v.checksum); }
   void List(const std::vector<DatabaseState>& list) {
     Uint(list.size());
@@ -168,6 +190,14 @@ struct FieldReader {
   void Name(std::string& v) {
     Text(v, kMaxDatabaseNameBytes);
     if (!IsDatabaseName(v)) Fail("not a database name");
+  }
+  void Words(std::vector<uint64_t>& v, size_t max_words) {
+    const std::string_view text = in.Text();
+    if (text.size() % sizeof(uint64_t) != 0) return Fail("not whole words");
+    if (text.size() / sizeof(uint64_t) > max_words) return Fail("too many words");
+    for (size_t at = 0; at < text.size(); at += sizeof(uint64_t)) {
+      v.push_back(LoadBig64(text.data() + at));
+    }
   }
   void Position(ltx::Position& v) { Uint(v.txid), Uint(v.checksum); }
   void List(std::vector<DatabaseState>& list) {
@@ -207,6 +237,24 @@ const char* DefectOf(const Transaction& transaction) {
     return "payload too large";
   }
   return DefectOf(transaction.file);
+}
+const char* DefectOf(const SumsRequest& request) {
+  if (request.stream == 0) return "stream id 0";
+  if (request.first_page == 0 || request.pages == 0 || request.pages > kMaxSumsAsked) {
+    return "pages out of range";
+  }
+  return nullptr;
+}
+const char* DefectOf(const Sums& sums) {
+  if (sums.stream == 0) return "stream id 0";
+  if (sums.size_pages > kMaxDatabasePages || sums.page_bytes > kMaxPageBytes) {
+    return "no database has that shape";
+  }
+  if (sums.sums.size() > sums.size_pages || sums.first_page == 0 ||
+      sums.first_page - 1 > sums.size_pages - sums.sums.size()) {
+    return "pages beyond the size";
+  }
+  return nullptr;
 }
 const char* DefectOf(const auto&) { return nullptr; }
 

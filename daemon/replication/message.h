@@ -21,7 +21,7 @@
 namespace litefs::replication {
 
 // Bump when the meaning or the layout of any message but Refused changes.
-inline constexpr uint64_t kWireVersion = 1;
+inline constexpr uint64_t kWireVersion = 2;
 
 // ---- Limits
 // --------------------------------------------------------------------------------------
@@ -30,6 +30,11 @@ inline constexpr size_t kMaxNodeIdBytes = 128;
 inline constexpr size_t kMaxDatabaseNameBytes = 512;
 inline constexpr size_t kMaxRefusalTextBytes = 512;
 inline constexpr size_t kMaxListedDatabases = 128;  // in one Positions or Beacon
+inline constexpr size_t kSumsInMessage = 256;       // page checksums in one Sums
+inline constexpr uint64_t kMaxSumsAsked = 1 << 16;  // by one SumsRequest
+// Page checksums that a primary holds at once, over all its replicas: 8 bytes each.  What does not
+// fit gets snapshots.
+inline constexpr uint64_t kMaxSumsHeld = 4 << 20;
 inline constexpr size_t kMaxHeaderBytes = 96 << 10;
 inline constexpr size_t kMaxRequestBytes = 4 << 10;  // header of a message from a replica
 inline constexpr size_t kChunkBytes = 256 << 10;
@@ -43,6 +48,7 @@ inline constexpr uint64_t kMaxWindowBytes = 8 << 20;  // more is not given, what
 inline constexpr size_t kMessageOverheadBytes = 1 << 10;
 
 static_assert(kMaxListedDatabases * (kMaxDatabaseNameBytes + 32) + 1024 <= kMaxHeaderBytes);
+static_assert(kMaxClusterIdBytes + kSumsInMessage * 8 + 256 <= kMaxRequestBytes);
 static_assert(kMaxClusterIdBytes + kMaxNodeIdBytes + 2 * kMaxDatabaseNameBytes + 256 <=
               kMaxRequestBytes);
 
@@ -195,9 +201,28 @@ struct Beacon {
   friend bool operator==(const Beacon&, const Beacon&) = default;
 };
 
+// Primary: the stream's position is not in the chain; which pages does the replica have?
+struct SumsRequest {
+  uint64_t stream = 0;
+  std::string database;
+  uint64_t first_page = 1;  // and so many from it on, as far as there are
+  uint64_t pages = 0;       // 1 to kMaxSumsAsked
+  friend bool operator==(const SumsRequest&, const SumsRequest&) = default;
+};
+
+// Replica: some of them, in order.
+struct Sums {
+  uint64_t stream = 0;
+  uint64_t page_bytes = 0;
+  uint64_t size_pages = 0;  // of its database; 0: it has nothing to build on
+  uint64_t first_page = 1;
+  std::vector<ltx::Checksum> sums;  // at most kSumsInMessage; on the wire 8 bytes each, big-endian
+  friend bool operator==(const Sums&, const Sums&) = default;
+};
+
 // The wire's type is the alternative's index plus one: append only.
 using Body = std::variant<Hello, Welcome, Refused, PositionsRequest, Positions, Pull, Chunk,
-                          Current, Credit, Ack, Ping, Mode, Transaction, Beacon>;
+                          Current, Credit, Ack, Ping, Mode, Transaction, Beacon, SumsRequest, Sums>;
 
 struct Message {
   Envelope envelope;

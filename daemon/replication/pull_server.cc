@@ -31,6 +31,11 @@ FileIdentity IdentityOf(const ChainFile& file) {
 
 ltx::Position After(const ChainFile& file) { return {file.max_txid, file.post_apply}; }
 
+// The replica has a content that belongs to no chain.
+bool HasForeignContent(const ltx::Position& position) {
+  return position.txid == 0 && position != ltx::Position();
+}
+
 std::string TextOf(const absl::Status& status) { return std::string(status.message()); }
 
 }  // namespace
@@ -121,6 +126,7 @@ void PullServer::Handle(Peer& peer, const Body& body) {
     peer.positions = *request;  // answered when there is credit; a later one replaces it
     return;
   }
+  if (const auto* sums = std::get_if<Sums>(&body)) return OnSums(peer, *sums);
   if (std::holds_alternative<Ping>(body)) return;
   // A message that only a primary sends.
   ++counters_.malformed;
@@ -242,12 +248,18 @@ void PullServer::SnapshotReady(const SnapshotWorker::Result& result) {
     const auto it = peer.by_database.find(result.database);
     if (it == peer.by_database.end()) continue;
     Stream& stream = peer.streams.at(it->second);
-    if (stream.state != Stream::State::kSnapshot) continue;
+    if (stream.state != Stream::State::kSnapshot || stream.sums != result.base) continue;
+    stream.sums.reset();
     if (result.file.ok()) {
+      counters_.deltas += result.base != nullptr ? 1 : 0;
       stream.file = *result.file;
       stream.is_snapshot = true;
       stream.offset = 0;
       SetReady(peer, stream);
+      continue;
+    }
+    if (result.base != nullptr && absl::IsFailedPrecondition(result.file.status())) {
+      MakeSnapshot(peer, stream);
       continue;
     }
     const bool unknown = absl::IsNotFound(result.file.status());
@@ -306,10 +318,13 @@ bool PullServer::StartNextStream(Peer& peer) {
 // sent to now; then nothing has changed.  May close the stream.
 bool PullServer::OpenNextFile(Peer& peer, Stream& stream) {
   if (stream.file == nullptr && !OpenPartial(stream)) {
-    absl::StatusOr<ChainFile> file = parts_.source->FileAfter(stream.database, stream.position);
+    absl::StatusOr<ChainFile> file = absl::OutOfRangeError("content of no chain");
+    if (!HasForeignContent(stream.position)) {
+      file = parts_.source->FileAfter(stream.database, stream.position);
+    }
     if (absl::IsNotFound(file.status())) return SendCurrent(peer, stream);
     if (absl::IsOutOfRange(file.status())) {
-      NeedSnapshot(peer, stream);
+      return NeedSnapshot(peer, stream);
     } else if (!file.ok()) {
       RefuseStream(peer, stream.id, RefusalCode::kUnavailable, TextOf(file.status()));
       return true;
@@ -319,6 +334,7 @@ bool PullServer::OpenNextFile(Peer& peer, Stream& stream) {
       stream.file = std::make_shared<const ChainFile>(*std::move(file));
       stream.is_snapshot = false;
       stream.snapshots_in_a_row = 0;
+      stream.sums_tried = false;
     }
   }
   if (stream.file == nullptr) return true;
@@ -341,7 +357,22 @@ bool PullServer::OpenPartial(Stream& stream) {
   return true;
 }
 
-void PullServer::NeedSnapshot(Peer& peer, Stream& stream) {
+// The chain does not reach to where the replica is.  What it has may be close all the same: then
+// the pages that differ will do.  False: as OpenNextFile.
+bool PullServer::NeedSnapshot(Peer& peer, Stream& stream) {
+  const bool has_content = stream.position != ltx::Position();
+  if (has_content && !stream.sums_tried && *sums_held_ < kMaxSumsHeld) {
+    if (!AskForSums(peer, stream)) return false;
+    stream.sums_tried = true;
+    return true;
+  }
+  MakeSnapshot(peer, stream);
+  return true;
+}
+
+// May close the stream.
+void PullServer::MakeSnapshot(Peer& peer, Stream& stream) {
+  stream.sums.reset();
   if (++stream.snapshots_in_a_row > kMaxSnapshotsInARow) {
     return RefuseStream(peer, stream.id, RefusalCode::kUnavailable,
                         "the chain does not continue from its own snapshot");
@@ -353,11 +384,43 @@ void PullServer::NeedSnapshot(Peer& peer, Stream& stream) {
       stream.file = std::move(kept);
       stream.is_snapshot = true;
       stream.offset = 0;
-      return;
+      return SetReady(peer, stream);
     }
   }
   stream.state = Stream::State::kSnapshot;
   parts_.snapshots->Request(stream.database);
+}
+
+// Asks for the next part of what the replica has.
+bool PullServer::AskForSums(Peer& peer, Stream& stream) {
+  const uint64_t have = stream.sums == nullptr ? 0 : stream.sums->pages.size();
+  if (!SendTo(peer, SumsRequest{stream.id, stream.database, have + 1, kMaxSumsAsked})) return false;
+  if (stream.sums == nullptr) stream.sums = std::make_shared<HeldSums>(sums_held_);
+  stream.sums_asked = have + kMaxSumsAsked;
+  stream.state = Stream::State::kSums;
+  return true;
+}
+
+void PullServer::OnSums(Peer& peer, const Sums& sums) {
+  const auto it = peer.streams.find(sums.stream);
+  if (it == peer.streams.end() || it->second.state != Stream::State::kSums) return;
+  Stream& stream = it->second;
+  HeldSums& held = *stream.sums;
+  if (held.size_pages == 0) {  // the first part tells how much there is
+    if (sums.size_pages == 0 || !held.Reserve(sums.size_pages)) return MakeSnapshot(peer, stream);
+    held.page_bytes = static_cast<uint32_t>(sums.page_bytes);
+  }
+  if (sums.first_page != held.pages.size() + 1 || sums.sums.empty() ||
+      sums.size_pages != held.size_pages || sums.page_bytes != held.page_bytes) {
+    return RefuseStream(peer, stream.id, RefusalCode::kMalformed, "page checksums out of order");
+  }
+  held.pages.insert(held.pages.end(), sums.sums.begin(), sums.sums.end());
+  if (held.pages.size() == held.size_pages) {
+    stream.state = Stream::State::kSnapshot;
+    parts_.snapshots->Request(stream.database, stream.sums);
+  } else if (held.pages.size() >= stream.sums_asked && !AskForSums(peer, stream)) {
+    RefuseStream(peer, stream.id, RefusalCode::kUnavailable, "try again");
+  }
 }
 
 bool PullServer::SendCurrent(Peer& peer, Stream& stream) {
@@ -372,6 +435,7 @@ bool PullServer::SendCurrent(Peer& peer, Stream& stream) {
   stream.state = Stream::State::kIdle;
   stream.partial = Pull();
   stream.snapshots_in_a_row = 0;
+  stream.sums_tried = false;
   return true;
 }
 

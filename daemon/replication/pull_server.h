@@ -7,7 +7,7 @@
 // A stream:
 //            Pull                    FileAfter: a file             credit
 //   (none) ───────► ready ──────────────────────────► sending ◄──────────► (a chunk)
-//                    ▲ │ └─ kOutOfRange ─► snapshot ──►   │
+//                    ▲ │ └─ kOutOfRange ─► sums ─► snapshot ─►│
 //      TipChanged    │ └─ kNotFound: Current ─► idle      │ last chunk
 //      (push only)   └────────────────────────────┴───────┘
 //
@@ -57,6 +57,7 @@ class PullServer {
     std::atomic<uint64_t> chunks{0};
     std::atomic<uint64_t> snapshots{0};  // snapshot transfers begun, resumed ones included
     std::atomic<uint64_t> resumed{0};    // transfers continued in their middle
+    std::atomic<uint64_t> deltas{0};     // transfers of differences begun
   };
 
   static absl::StatusOr<std::unique_ptr<PullServer>> Open(zmq::context_t& context,
@@ -91,8 +92,26 @@ class PullServer {
   const Counters& counters() const { return counters_; }  // any thread
 
  private:
+  // Gathered page checksums, which count as long as anybody has them.
+  struct HeldSums final : PageSums {
+    explicit HeldSums(std::shared_ptr<std::atomic<uint64_t>> held) : held_(std::move(held)) {}
+    ~HeldSums() { *held_ -= size_pages; }
+    HeldSums(const HeldSums&) = delete;
+    HeldSums& operator=(const HeldSums&) = delete;
+    // False, and nothing is reserved, if all together would be too much.
+    bool Reserve(uint64_t pages_to_come) {
+      if (*held_ + pages_to_come > kMaxSumsHeld) return false;
+      size_pages = pages_to_come;
+      *held_ += size_pages;
+      return true;
+    }
+    uint64_t size_pages = 0;
+
+   private:
+    const std::shared_ptr<std::atomic<uint64_t>> held_;
+  };
   struct Stream {
-    enum class State { kIdle, kReady, kSnapshot, kSending };
+    enum class State { kIdle, kReady, kSums, kSnapshot, kSending };
     uint64_t id = 0;
     std::string database;
     State state = State::kIdle;
@@ -103,6 +122,10 @@ class PullServer {
     bool is_snapshot = false;
     uint64_t offset = 0;
     int snapshots_in_a_row = 0;
+    // What the replica has, while it is being gathered and until the difference is made.
+    std::shared_ptr<HeldSums> sums;
+    uint64_t sums_asked = 0;  // the last page asked for
+    bool sums_tried = false;  // since it was last in the chain
   };
   struct Peer {
     std::string key;  // routing id
@@ -136,7 +159,10 @@ class PullServer {
   bool StartNextStream(Peer& peer);
   bool OpenNextFile(Peer& peer, Stream& stream);
   bool OpenPartial(Stream& stream);
-  void NeedSnapshot(Peer& peer, Stream& stream);
+  bool NeedSnapshot(Peer& peer, Stream& stream);
+  void MakeSnapshot(Peer& peer, Stream& stream);
+  bool AskForSums(Peer& peer, Stream& stream);
+  void OnSums(Peer& peer, const Sums& sums);
   bool SendCurrent(Peer& peer, Stream& stream);
   bool SendChunk(Peer& peer);
   bool SendPositions(Peer& peer);
@@ -157,6 +183,8 @@ class PullServer {
   const Parts parts_;
   std::map<std::string, Peer> peers_;
   size_t push_peers_ = 0;
+  const std::shared_ptr<std::atomic<uint64_t>> sums_held_ =
+      std::make_shared<std::atomic<uint64_t>>(0);  // pages, over all replicas
   bool joined_ = false;
   bool beacon_wanted_ = false;
   Counters counters_;

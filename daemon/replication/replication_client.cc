@@ -224,6 +224,8 @@ void ReplicationClient::Dispatch(Message& message, std::span<const std::byte> pa
     follower_.On(*current, now);
   } else if (const auto* positions = std::get_if<Positions>(&message.body)) {
     follower_.On(*positions, now);
+  } else if (const auto* sums = std::get_if<SumsRequest>(&message.body)) {
+    follower_.On(*sums, now);
   } else if (const auto* beacon = std::get_if<Beacon>(&message.body)) {
     OnBeacon(*beacon);
   } else {
@@ -371,6 +373,7 @@ bool ReplicationClient::SendOne(Time now) {
   if (auto request = follower_.NextPositionsRequest(now)) return Send(*request);
   if (auto pull = follower_.NextPull(now)) return Send(*pull);
   if (auto ack = follower_.NextAck()) return Send(*ack);
+  if (auto sums = follower_.NextSums()) return Send(*sums);
   if (std::exchange(ping_pending_, false)) {
     pinged_ = now;
     return Send(Ping{});

@@ -25,10 +25,11 @@ SnapshotWorker::~SnapshotWorker() {
   thread_.join();
 }
 
-void SnapshotWorker::Request(const std::string& database) {
+void SnapshotWorker::Request(const std::string& database, SharedSums base) {
+  Job job{database, std::move(base)};
   MutexLock lock(mu_);
-  if (std::find(queue_.begin(), queue_.end(), database) != queue_.end()) return;
-  queue_.push_back(database);
+  if (std::find(queue_.begin(), queue_.end(), job) != queue_.end()) return;
+  queue_.push_back(std::move(job));
   changed_.NotifyAll();
 }
 
@@ -39,7 +40,7 @@ std::vector<SnapshotWorker::Result> SnapshotWorker::TakeResults() {
     results.swap(results_);
   }
   for (const Result& result : results) {
-    if (!result.file.ok()) continue;
+    if (!result.file.ok() || result.base != nullptr) continue;
     std::erase_if(kept_, [&](const Keep& keep) { return keep.database == result.database; });
     if (kept_.size() == kMaxKept) {
       kept_.erase(std::min_element(kept_.begin(), kept_.end(),
@@ -71,14 +72,15 @@ std::chrono::nanoseconds SnapshotWorker::Expire(std::chrono::nanoseconds now) {
 
 void SnapshotWorker::Run() {
   for (;;) {
-    std::string database;
+    Job job;
     {
       MutexLock lock(mu_);
       while (!stopping_ && queue_.empty()) changed_.Wait(mu_);
       if (stopping_) return;
-      database = queue_.front();
+      job = queue_.front();
     }
-    absl::StatusOr<ChainFile> made = source_->Snapshot(database);
+    absl::StatusOr<ChainFile> made = job.base == nullptr ? source_->Snapshot(job.database)
+                                                         : source_->Delta(job.database, *job.base);
     absl::StatusOr<SharedFile> shared = SharedFile();
     if (made.ok()) {
       shared = std::make_shared<const ChainFile>(*std::move(made));
@@ -87,7 +89,7 @@ void SnapshotWorker::Run() {
     }
     MutexLock lock(mu_);
     queue_.pop_front();
-    results_.push_back({database, std::move(shared)});
+    results_.push_back({job.database, job.base, std::move(shared)});
     wakeup_->Signal();
   }
 }

@@ -1,5 +1,6 @@
-// SnapshotWorker: makes snapshots on a thread of its own, one at a time, and keeps the latest few,
-// so that several replicas share one and an interrupted transfer can be resumed.
+// SnapshotWorker: makes snapshots, and differences to what a replica has, on a thread of its own,
+// one at a time, and keeps the latest few snapshots, so that several replicas share one and an
+// interrupted transfer can be resumed.
 // Requests and results are for the server's thread.
 
 #pragma once
@@ -21,6 +22,8 @@ namespace litefs::replication {
 
 // A file that several transfers read at the same time, by offset.
 using SharedFile = std::shared_ptr<const ChainFile>;
+// What a replica has, if its file is to be a difference to that.
+using SharedSums = std::shared_ptr<const PageSums>;
 
 class SnapshotWorker {
  public:
@@ -30,14 +33,16 @@ class SnapshotWorker {
   SnapshotWorker(const SnapshotWorker&) = delete;
   SnapshotWorker& operator=(const SnapshotWorker&) = delete;
 
-  // Asks for a snapshot; does nothing if one of this database is already on its way.
-  void Request(const std::string& database) EXCLUDES(mu_);
+  // Asks for a snapshot (base is null), or for the difference to base; does nothing if the same is
+  // already on its way.
+  void Request(const std::string& database, SharedSums base = nullptr) EXCLUDES(mu_);
 
   struct Result {
     std::string database;
+    SharedSums base;  // as requested
     absl::StatusOr<SharedFile> file;
   };
-  // The snapshots that are finished since the last call.
+  // The files that are finished since the last call.
   std::vector<Result> TakeResults() EXCLUDES(mu_);
 
   // A snapshot kept from before, or nullptr.
@@ -52,6 +57,11 @@ class SnapshotWorker {
     SharedFile file;
     std::chrono::nanoseconds used;
   };
+  struct Job {
+    std::string database;
+    SharedSums base;
+    friend bool operator==(const Job&, const Job&) = default;
+  };
 
   void Run() EXCLUDES(mu_);
 
@@ -61,7 +71,7 @@ class SnapshotWorker {
 
   Mutex mu_;
   CondVar changed_;
-  std::deque<std::string> queue_ GUARDED_BY(mu_);  // front: being made
+  std::deque<Job> queue_ GUARDED_BY(mu_);  // front: being made
   std::vector<Result> results_ GUARDED_BY(mu_);
   bool stopping_ GUARDED_BY(mu_) = false;
   std::thread thread_;

@@ -27,7 +27,9 @@ std::vector<Body> AllBodies() {
           Ping{},
           Mode{false},
           Transaction{12, "app.db", kFile, true, 13},
-          Beacon{14, 15, 16, {{"a.db", {1, 2}}}}};
+          Beacon{14, 15, 16, {{"a.db", {1, 2}}}},
+          SumsRequest{17, "a.db", 18, 19},
+          Sums{20, 4096, 22, 2, {23, 24}}};
 }
 
 // A header of these fields after a proper envelope, for messages that Encode would not write.
@@ -63,12 +65,12 @@ TEST(ReplicationMessage, SurvivesARoundTrip) {
 
 // The bytes are the contract with other versions of this program.
 TEST(ReplicationMessage, HasTheDocumentedBytes) {
-  EXPECT_EQ(std::string("\x99\x01\x08\xa1"
+  EXPECT_EQ(std::string("\x99\x02\x08\xa1"
                         "c\x02\x03\x01\xa4"
                         "a.db\x05",
                         14),
             Encode({"c", 2, 3}, Current{1, "a.db", {5, 6}}).substr(0, 14));
-  EXPECT_EQ(std::string("\x95\x01\x0b\xa1"
+  EXPECT_EQ(std::string("\x95\x02\x0b\xa1"
                         "c\x02\x03",
                         7),
             Encode({"c", 2, 3}, Ping{}));
@@ -98,10 +100,10 @@ TEST(ReplicationMessage, RejectsEveryTruncationAndExtension) {
 }
 
 TEST(ReplicationMessage, NamesTheWireVersionThatItDoesNotSpeak) {
-  for (const char* header : {"\x92\x02\x01", "\x91\x02", "\x92\x02\x80", "\x92\xcc\xff\x01"}) {
+  for (const char* header : {"\x92\x01\x01", "\x91\x03", "\x92\x03\x80", "\x92\xcc\xff\x01"}) {
     EXPECT_TRUE(absl::IsUnimplemented(Decode(header).status())) << header;
   }
-  EXPECT_EQ("wire version 2, this node speaks 1", ErrorOf(Decode("\x92\x02\x01")));
+  EXPECT_EQ("wire version 1, this node speaks 2", ErrorOf(Decode("\x92\x01\x01")));
 }
 
 TEST(ReplicationMessage, UnderstandsARefusalOfAnyVersion) {
@@ -114,7 +116,8 @@ TEST(ReplicationMessage, UnderstandsARefusalOfAnyVersion) {
 
 TEST(ReplicationMessage, RejectsWhatIsOutOfItsLimits) {
   EXPECT_EQ("malformed message: no wire version", ErrorOf(Decode("")));
-  EXPECT_EQ("malformed message: unknown type", ErrorOf(Header(15, 0).Decode()));
+  EXPECT_EQ("malformed message: unknown type",
+            ErrorOf(Header(std::variant_size_v<Body> + 1, 0).Decode()));
   EXPECT_EQ("malformed message: unknown type", ErrorOf(Header(0, 0).Decode()));
   EXPECT_EQ("malformed message: a flag is neither 0 nor 1",
             ErrorOf(Header(12, 1).Uint(2).Decode()));
@@ -150,6 +153,37 @@ TEST(ReplicationMessage, RejectsChunksThatCannotBe) {
   EXPECT_EQ("malformed message: transaction ids out of order", chunk(1, {0, 1, 0, 0, 9}, 0));
   EXPECT_EQ("malformed message: transaction ids out of order", chunk(1, {2, 1, 0, 0, 9}, 0));
   EXPECT_EQ("malformed message: file size out of range", chunk(1, {1, 1, 0, 0, ~0ull}, 0));
+}
+
+TEST(ReplicationMessage, RejectsPageSumsThatCannotBe) {
+  const auto sums = [](Sums message) { return ErrorOf(Decode(Encode(kEnvelope, message))); };
+  EXPECT_EQ("", sums({1, 4096, 3, 1, {7, 8, 9}}));
+  EXPECT_EQ("", sums({1, 4096, 3, 3, {9}}));
+  EXPECT_EQ("", sums({1, 0, 0, 1, {}}));
+  EXPECT_EQ("malformed message: stream id 0", sums({0, 4096, 3, 1, {7}}));
+  EXPECT_EQ("malformed message: pages beyond the size", sums({1, 4096, 3, 0, {7}}));
+  EXPECT_EQ("malformed message: pages beyond the size", sums({1, 4096, 3, 4, {7}}));
+  EXPECT_EQ("malformed message: pages beyond the size", sums({1, 4096, 3, 2, {7, 8, 9}}));
+  EXPECT_EQ("malformed message: pages beyond the size", sums({1, 4096, 3, ~0ull, {7}}));
+  EXPECT_EQ("malformed message: no database has that shape", sums({1, 4096, ~0ull, 1, {7}}));
+  EXPECT_EQ("malformed message: no database has that shape", sums({1, 65537, 3, 1, {7}}));
+  EXPECT_EQ("malformed message: not whole words",
+            ErrorOf(Header(16, 5).Uint(1).Uint(4096).Uint(3).Uint(1).Text("1234567").Decode()));
+  EXPECT_EQ("malformed message: too many words",
+            ErrorOf(Header(16, 5)
+                        .Uint(1)
+                        .Uint(4096)
+                        .Uint(1000)
+                        .Uint(1)
+                        .Text(std::string(8 * (kSumsInMessage + 1), 'x'))
+                        .Decode()));
+  const auto request = [](SumsRequest message) {
+    return ErrorOf(Decode(Encode(kEnvelope, message)));
+  };
+  EXPECT_EQ("", request({1, "a", 1, kMaxSumsAsked}));
+  EXPECT_EQ("malformed message: pages out of range", request({1, "a", 0, 1}));
+  EXPECT_EQ("malformed message: pages out of range", request({1, "a", 1, 0}));
+  EXPECT_EQ("malformed message: pages out of range", request({1, "a", 1, kMaxSumsAsked + 1}));
 }
 
 TEST(ReplicationMessage, SurvivesRandomDamage) {

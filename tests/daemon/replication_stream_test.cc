@@ -61,6 +61,50 @@ TEST_P(ReplicationStream, ReplacesAReplicaOnAnotherBranch) {
   EXPECT_EQ(1, replica.sink.snapshots_received());
 }
 
+// 1: in one message; 70,000: in several requests, each of many messages.
+TEST_P(ReplicationStream, GivesAReplicaOnAnotherBranchWhatDiffers) {
+  int deltas = 0;
+  for (const size_t pages : {size_t{1}, kSumsInMessage, kSumsInMessage + 1, size_t{70'000}}) {
+    Replica replica(primary_);
+    replica.sink.set_sums_pages(pages);
+    replica.Start();
+    primary_.Commit("app.db");
+    ASSERT_TRUE(replica.sink.WaitFor("app.db", primary_.Commit("app.db")));
+    const int snapshots = source_.snapshots_made();
+    const ltx::Position other = source_.Diverge("app.db");
+    primary_.server->Changed("app.db");
+    ASSERT_TRUE(replica.sink.WaitFor("app.db", other));
+    EXPECT_EQ(++deltas, source_.deltas_made()) << pages;
+    EXPECT_EQ(snapshots, source_.snapshots_made()) << pages;
+    ASSERT_TRUE(replica.sink.WaitFor("app.db", primary_.Commit("app.db")));
+  }
+}
+
+TEST_P(ReplicationStream, GivesASnapshotWhereThereIsTooMuchToCompare) {
+  Replica replica(primary_);
+  replica.sink.set_sums_pages(kMaxSumsHeld + 1);
+  replica.Start();
+  primary_.Commit("app.db");
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary_.Commit("app.db")));
+  const ltx::Position other = source_.Diverge("app.db");
+  primary_.server->Changed("app.db");
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", other));
+  EXPECT_EQ(0, source_.deltas_made());
+  EXPECT_EQ(1, replica.sink.snapshots_received());
+}
+
+// The source cannot make one of the first transaction.
+TEST_P(ReplicationStream, GivesASnapshotWhereThereIsNoDifferenceToBeHad) {
+  Replica replica(primary_);
+  replica.sink.set_sums_pages(10);
+  replica.Start();
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary_.Commit("app.db")));
+  const ltx::Position other = source_.Diverge("app.db");
+  primary_.server->Changed("app.db");
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", other));
+  EXPECT_EQ(0, source_.deltas_made());
+}
+
 TEST_P(ReplicationStream, CarriesFilesLargerThanAMessage) {
   Replica replica(primary_);
   replica.Start();

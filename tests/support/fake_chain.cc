@@ -18,6 +18,7 @@ namespace {
 // min, max, pre, post (each be64), body, be64 XXH3 of all that.
 constexpr size_t kHeader = 32;
 constexpr size_t kTrailer = 8;
+constexpr uint64_t kSumOfPage = 0x9e3779b97f4a7c15;
 
 UniqueFd MemoryFile() {
   UniqueFd fd(::memfd_create("fake", MFD_CLOEXEC));
@@ -147,6 +148,22 @@ absl::StatusOr<ChainFile> FakeSource::Snapshot(const std::string& database) {
   return Duplicate(*MakeFile(1, tip.txid, 0, tip.checksum, RandomBytes(snapshot_bytes_)));
 }
 
+int FakeSource::deltas_made() {
+  MutexLock lock(mu_);
+  return deltas_made_;
+}
+
+absl::StatusOr<ChainFile> FakeSource::Delta(const std::string& database, const PageSums& base) {
+  MutexLock lock(mu_);
+  const auto it = chains_.find(database);
+  if (it == chains_.end()) return absl::NotFoundError("no database");
+  if (it->second.tip.txid == 1) return absl::FailedPreconditionError("only a snapshot will do");
+  for (size_t i = 1; i < base.pages.size(); ++i) CHECK(base.pages[i] == i * kSumOfPage);
+  ++deltas_made_;
+  const ltx::Position tip = it->second.tip;
+  return Duplicate(*MakeFile(tip.txid, tip.txid, base.pages[0], tip.checksum, RandomBytes(10)));
+}
+
 // ---- FakeSink
 // ------------------------------------------------------------------------------------
 
@@ -254,7 +271,8 @@ absl::StatusOr<ltx::Position> FakeSink::ReceiveBytes(const std::string& database
     }
     ltx::Position& position = states_[database];
     const bool follows = min == position.txid + 1 && LoadBig64(&data[16]) == position.checksum;
-    if (min != 1 && !follows) return absl::FailedPreconditionError("does not follow");
+    const bool leads_on = min == after.txid && LoadBig64(&data[16]) == position.checksum;
+    if (min != 1 && !follows && !leads_on) return absl::FailedPreconditionError("does not follow");
     position = after;
     ++received_;
     snapshots_received_ += min == 1 && after.txid != 1 ? 1 : 0;
@@ -262,6 +280,16 @@ absl::StatusOr<ltx::Position> FakeSink::ReceiveBytes(const std::string& database
   }
   if (on_receive) on_receive(database, after);
   return after;
+}
+
+absl::StatusOr<PageSums> FakeSink::Sums(const std::string& database, uint64_t max_pages) {
+  MutexLock lock(mu_);
+  PageSums sums{.page_bytes = 4096, .pages = {}};
+  if (sums_pages_ == 0 || sums_pages_ > max_pages) return sums;
+  sums.pages.resize(sums_pages_);
+  for (size_t i = 0; i < sums.pages.size(); ++i) sums.pages[i] = i * kSumOfPage;
+  sums.pages[0] = states_[database].checksum;
+  return sums;
 }
 
 absl::Status FakeSink::Drop(const std::string& database) {

@@ -39,6 +39,10 @@ class FakeSource : public ChainSource {
   absl::StatusOr<ChainFile> FileAfter(const std::string& database,
                                       const ltx::Position& from) override EXCLUDES(mu_);
   absl::StatusOr<ChainFile> Snapshot(const std::string& database) override EXCLUDES(mu_);
+  // base must be as FakeSink::Sums makes it.
+  absl::StatusOr<ChainFile> Delta(const std::string& database, const PageSums& base) override
+      EXCLUDES(mu_);
+  int deltas_made() EXCLUDES(mu_);
 
  private:
   struct Chain {
@@ -51,6 +55,7 @@ class FakeSource : public ChainSource {
   std::map<std::string, Chain> chains_ GUARDED_BY(mu_);
   std::mt19937_64 random_ GUARDED_BY(mu_){20261123};
   int snapshots_made_ GUARDED_BY(mu_) = 0;
+  int deltas_made_ GUARDED_BY(mu_) = 0;
   std::atomic<size_t> snapshot_bytes_{1000};
 };
 
@@ -69,6 +74,8 @@ class FakeSink : public ChainSink {
   bool WaitForReceiver() EXCLUDES(mu_);  // until somebody waits at the gate
   // The next receives fail with this.
   void FailNext(int count, absl::Status status) EXCLUDES(mu_);
+  // How many pages a database has; 0: it never has anything to build on.
+  void set_sums_pages(size_t pages) { sums_pages_ = pages; }
   // Called with each new position, on the receiving thread.
   std::function<void(const std::string&, const ltx::Position&)> on_receive = {};
 
@@ -81,6 +88,8 @@ class FakeSink : public ChainSink {
                                         uint64_t size_bytes) override EXCLUDES(mu_);
   absl::StatusOr<ltx::Position> ReceiveBytes(const std::string& database,
                                              std::span<const std::byte> ltx_file) override
+      EXCLUDES(mu_);
+  absl::StatusOr<PageSums> Sums(const std::string& database, uint64_t max_pages) override
       EXCLUDES(mu_);
   absl::Status Drop(const std::string& database) override EXCLUDES(mu_);
   absl::StatusOr<UniqueFd> SpoolFile() override EXCLUDES(mu_);
@@ -96,6 +105,7 @@ class FakeSink : public ChainSink {
   int received_ GUARDED_BY(mu_) = 0;
   int snapshots_received_ GUARDED_BY(mu_) = 0;
   uint64_t spools_ GUARDED_BY(mu_) = 0;
+  std::atomic<size_t> sums_pages_{0};
 };
 
 }  // namespace litefs::replication
