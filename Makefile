@@ -7,6 +7,7 @@
 #   make unit SAN=address,undefined    the same under sanitizers (or SAN=thread)
 #   make lint                     layers, symbols, style, headers that stand alone, formatting
 #   make sweep                    every file call of an app goes wrong, in every way
+#   make test-clients             every program of docs/CLIENTS.md; installs packages
 #   make soak                     ten minutes of kills, a million transactions
 #   make fuzz | bench | tidy | format | deps | clean
 #   make install PREFIX=/usr/local DESTDIR=
@@ -18,7 +19,7 @@
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all test unit system soak sweep lint bench fuzz tidy thread-safety format install deps demo clean help FORCE
+.PHONY: all test unit system test-clients soak sweep lint bench fuzz tidy thread-safety format install deps demo clean help FORCE
 all:
 
 # ---- Variant ------------------------------------------------------------------------------------
@@ -156,6 +157,13 @@ system: all
 sweep: all
 	tests/system/fault_app_test.py $(B) 0
 	tests/system/fault_daemon_test.py $(B) 0
+
+# Every program of docs/CLIENTS.md.  Installs packages.
+test-clients: all
+	tests/system/clients/install-all $(B)
+	tests/system/clients_test.py $(B) all
+	tests/system/clients/foreign_abi.py $(B)
+	tests/system/clients/django_suite.py $(B)
 
 SOAK_SECONDS      ?= 600
 SOAK_TRANSACTIONS ?= 1000000
