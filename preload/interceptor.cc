@@ -174,7 +174,7 @@ void Interceptor::RunBefore(Call* call) {
       call->committing_ = channel.Commit(ipc::kFlagRecheck, true) == 0;
       break;
     case Before::kDrain:
-      if (channel.Drain(plan.reason) < 0) rc = -plan.refusal;
+      if (channel.Drain(plan.reason, plan.waits) < 0) rc = -plan.refusal;
       break;
     case Before::kNothing:
       break;

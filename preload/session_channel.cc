@@ -399,16 +399,21 @@ void SessionChannel::Done(int error) {
   db_.unknown = session_.next_probe_ns != 0;
 }
 
-int SessionChannel::Drain(ipc::DrainReason reason) {
-  const int64_t deadline = ReplyDeadline();
-  if (const int rc = TryConnect(deadline); rc < 0) {
-    return db_.foreign.load() || (session_.next_probe_ns != 0 && MayContinue()) ? 0 : rc;
+int SessionChannel::Drain(ipc::DrainReason reason, bool wait) {
+  const int64_t give_up = ReplyDeadline() + Timeout(kAbsentTimeoutNs);
+  for (;;) {
+    if (const int rc = wait ? Connect() : TryConnect(ReplyDeadline()); rc < 0) {
+      const bool away = (wait && !RefusedForGood()) || session_.next_probe_ns != 0;
+      return db_.foreign.load() || (away && MayContinue()) ? 0 : rc;
+    }
+    const int64_t deadline = ReplyDeadline();
+    const uint64_t id = ++session_.last_request;
+    int rc = Send(ipc::Drain{id, reason}, deadline);
+    if (rc == 0) rc = Await(id, deadline);
+    if (rc >= 0) return -rc;
+    Drop();
+    if (!wait || rc == -ETIMEDOUT || ipc::MonotonicNow() >= give_up) return rc;
   }
-  const uint64_t id = ++session_.last_request;
-  int rc = Send(ipc::Drain{id, reason}, deadline);
-  if (rc == 0) rc = Await(id, deadline);
-  if (rc < 0) Drop();
-  return rc < 0 ? rc : -rc;
 }
 
 void SessionChannel::Bell() {

@@ -42,8 +42,9 @@ class SessionChannel {
   int Commit(uint64_t flags, bool wait);
   // Ends the transaction: the commit point's call returned error.
   void Done(int error);
-  // Frames are about to vanish.  Tries to connect once and does not wait for an absent daemon.
-  int Drain(ipc::DrainReason reason);
+  // Frames are about to vanish: returns when the daemon has them.  Waits for an absent daemon only
+  // if told so.
+  int Drain(ipc::DrainReason reason, bool wait);
   void Bell();
 
   // Closes the session.  In a forked child this closes the child's copy; the parent's lives on.

@@ -13,8 +13,11 @@ using sqlite::kShmReadLock0;
 using sqlite::kShmReadLockCount;
 using sqlite::kShmWriteLock;
 
+// A restart that is refused is put off, and a WAL that is not unlinked stays: no app minds.  What
+// else needs a drain would fail.
 constexpr Plan Drain(ipc::DrainReason reason, int refusal) {
-  return {.before = Before::kDrain, .reason = reason, .refusal = refusal};
+  const bool waits = refusal == EIO && reason != ipc::DrainReason::kUnlink;
+  return {.before = Before::kDrain, .reason = reason, .refusal = refusal, .waits = waits};
 }
 
 bool CoversExclusive(const LockRequest& request) {

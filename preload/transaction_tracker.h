@@ -39,6 +39,7 @@ struct Plan {
   After after = After::kNothing;
   ipc::DrainReason reason = ipc::DrainReason::kRestart;  // of kDrain
   int refusal = 0;                                       // errno for a drain that cannot be had
+  bool waits = false;  // a drain that an app would see fail waits for an absent daemon
 };
 
 // A write of length bytes at offset; head holds the first of them, at least min(length, 32).

@@ -9,7 +9,7 @@
 //     sleeping=0            the daemon never sleeps: bells only count (default 1)
 //     refuse=ERRNO          the answer to kCommit
 //     version=N             greet with another version
-//     die_at=commit|prepare exit when this message arrives, without an answer
+//     die_at=commit|prepare|truncate   exit when this message arrives, without an answer
 //     mute=1                never answer kCommit
 //
 // Lines: "hello NAME PROGRAM", "dirty RANGES", "prepare FLAGS RANGES", "commit FLAGS RANGES",
@@ -200,6 +200,7 @@ class Recorder {
     } else if (Decode(data, &drain)) {
       static const char* const kReasons[] = {"?", "restart", "truncate", "unlink", "sync"};
       printf("drain %s\n", kReasons[static_cast<int>(drain.reason)]);
+      DieAt(kReasons[static_cast<int>(drain.reason)]);
       Answer(fd, Reply{drain.id, 0});
     } else {
       puts("not a message");

@@ -370,6 +370,16 @@ restarts_at() { # restarts_at MESSAGE MODE: all ranges are told again and the co
   esac
   expect rows "$(sqlite3 "$db" 'select count(*) from t')" 1
 }
+restarts_at_truncation() { # a checkpoint that would fail waits for the daemon
+  plain 'pragma journal_mode=wal; create table t(x)'
+  start_recorder die_at=truncate timeout=5000
+  sql 'insert into t values(1); pragma wal_checkpoint(truncate); insert into t values(2)' & client=$!
+  wait "$recorder"; recorder=
+  start_recorder timeout=5000; wait $client || bad=1
+  expect errors "$(cat "$dir/err")" ''
+  expect answer "$(cat "$dir/out")" '0|0|0'
+  matches events "$(events)" 'drain truncate,died,hello a\.db,drain truncate,'
+}
 restart_asks_for_all_after_overflow() {
   plain "create table t(i integer primary key, x); $(echo "$fill" | sed 's/300/40000/; s/into t select/into t(x) select/')"
   start_recorder die_at=commit timeout=5000
@@ -465,6 +475,7 @@ testcase 'a daemon that comes while a writer waits' appears_while_waiting
 testcase 'a daemon that dies at the commit and stays away' goes_for_good
 for mode in delete truncate persist; do testcase "a daemon restarted at the commit ($mode)" restarts_at commit $mode; done
 testcase 'a daemon restarted at the prepare' restarts_at prepare delete
+testcase 'a daemon restarted at a truncating checkpoint' restarts_at_truncation
 testcase 'a daemon restarted after ranges were lost' restart_asks_for_all_after_overflow
 testcase 'a daemon restarted between WAL commits' restarts_between
 testcase 'a refused commit is rolled back' refuses_commit
