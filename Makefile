@@ -19,7 +19,7 @@
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all test unit system test-clients soak sweep lint bench fuzz tidy thread-safety format install deps demo clean help FORCE
+.PHONY: all test unit system test-clients soak sweep lint bench fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
 all:
 
 # ---- Variant ------------------------------------------------------------------------------------
@@ -185,6 +185,9 @@ deps:
 bench: $(bench_bins)
 	@for b in $^; do $$b || exit 1; done
 fuzz: $(fuzz_bins)
+FUZZ_SECONDS ?= 600
+fuzz-run: fuzz
+	tests/fuzz/run.sh $(B) $(FUZZ_SECONDS)
 tidy:
 	printf '%s\n' $(srcs) | xargs -P "$$(nproc)" -n 4 sh -c 'clang-tidy --quiet "$$@" -- $(HOST)' sh
 thread-safety:

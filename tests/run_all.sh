@@ -62,6 +62,9 @@ step "build" make --no-print-directory "$jobs" all $(for s in $suites; do echo "
 echo "== lint";              step "lint" make --no-print-directory "$jobs" lint
 echo "== unit tests";        for s in $suites; do unit "$build" "$s"; done
 echo "== shim, real clients"; lines tests/preload/run.sh "$build"
+echo "== fuzzers"
+step "build fuzzers" make --no-print-directory "$jobs" fuzz
+lines tests/fuzz/run.sh "$build" "${FUZZ_SECONDS:-60}"
 echo "== end to end";        lines tests/system/run.sh "$build"
 if [ -n "${FULL:-}" ]; then
   for san in address,undefined thread; do

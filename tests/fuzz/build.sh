@@ -9,7 +9,9 @@ source=$2
 
 case $(basename "$source") in
   ltx_*) sources="ltx/*.cc common/posix_io.cc common/hex.cc" ;;
-  *) sources="ipc/codec.cc common/msgpack.cc" ;;
+  ipc_*) sources="ipc/codec.cc common/msgpack.cc" ;;
+  *) sources="daemon/replication/message.cc daemon/replication/zmq_socket.cc common/msgpack.cc common/log.cc
+    common/clock.cc" ;;
 esac
 
 mkdir -p "$(dirname "$output")"
@@ -17,4 +19,4 @@ mkdir -p "$(dirname "$output")"
 exec "${CLANGXX:-clang++}" -std=c++20 -O1 -g -I. -pthread -DSPDLOG_FMT_EXTERNAL \
   -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
   -o "$output" "$source" $sources \
-  -llz4 -lfmt $(pkg-config --libs absl_status absl_statusor absl_strings)
+  -llz4 -lfmt -lspdlog -lxxhash -lzmq $(pkg-config --libs absl_status absl_statusor absl_strings)

@@ -17,7 +17,8 @@ import time
 import cluster
 
 SHAPES = ["delete", "wal", "exclusive-wal"]
-FAULTS = ["kill before", "kill after", "ENOSPC before", "EIO before", "ENOSPC always"]
+FAULTS = ["kill before", "kill after", "ENOSPC before", "EDQUOT before", "EIO before", "EINTR before",
+          "ENOSPC always"]
 NEVER = 10**9
 FILL = ("PRAGMA page_size = 1024; CREATE TABLE t(id INTEGER PRIMARY KEY, x); WITH RECURSIVE n(i) AS "
         "(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) INSERT INTO t SELECT i, randomblob(700) "
