@@ -159,6 +159,11 @@ void Interceptor::RunBefore(Call* call) {
   FutexLockHolder hold(db.lock);
   SessionChannel channel(db);
   int rc = 0;
+  if (db.CurrentLocks().rolls_back &&
+      (plan.before == Before::kRecheck || plan.before == Before::kCommit)) {
+    channel.NoteUnknown();
+    db.ChangeLocks([](Locks* locks) { locks->rolls_back = false; });
+  }
   switch (plan.before) {
     case Before::kBecomeWriter:
       rc = channel.BecomeWriter();
@@ -399,7 +404,7 @@ void Interceptor::TakeOut(Call* call, int fd) {
       locks->shm_read = 0;
     });
   } else if (entry.kind() == FileKind::kDatabase) {
-    db.ChangeLocks([](Locks* locks) { locks->exclusive = false; });
+    db.ChangeLocks([](Locks* locks) { locks->exclusive = locks->reserved = false; });
   } else if (entry.kind() == FileKind::kJournal) {
     db.ChangeLocks([](Locks* locks) { locks->journal_open = false; });
   }

@@ -34,6 +34,8 @@ class SessionChannel {
   // Notes written ranges; flushes them to the daemon when the list is full.
   void Note(ipc::DirtyRange range);
   void NoteSize(uint64_t size);
+  // The next commit is to compare all pages.
+  void NoteUnknown() { db_.unknown = true; }
   // Tells the daemon that a sync runs, if there is a session; an absent daemon learns it at the
   // commit.
   void Prepare(bool synced);

@@ -144,7 +144,11 @@ void NoteLock(FileKind kind, Locks* locks, const LockRequest& request) {
   const bool write = request.type == LockRequest::Type::kWrite;
   if (kind == FileKind::kDatabase) {
     locks->any_seen = true;
-    if (CoversExclusive(request)) locks->exclusive = write;
+    if (request.Covers(sqlite::kReservedByte, 1)) locks->reserved = write;
+    if (CoversExclusive(request)) {
+      locks->exclusive = write;
+      locks->rolls_back |= write && !locks->reserved;
+    }
   } else if (kind == FileKind::kShm) {
     if (request.Covers(kShmWriteLock, 1)) locks->shm_write = write;
     for (int i = 0; i < kShmReadLockCount; ++i) {

@@ -20,7 +20,10 @@ struct alignas(8) Locks {
   uint8_t shm_read = 0;       // WAL_READ_LOCK(0..4), shared, one bit each
   bool frame_begun = false;   // WAL without shm locks: a commit frame's header is written
   bool journal_open = false;  // a rollback journal is open for writing
-  uint8_t unused[2] = {};
+  bool reserved = false;      // RESERVED on the database file
+  // EXCLUSIVE was taken without RESERVED: to roll back a hot journal, whose writer may have died
+  // with ranges that it has told nobody.
+  bool rolls_back = false;
 };
 static_assert(sizeof(Locks) == 8);
 

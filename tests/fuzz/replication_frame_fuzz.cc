@@ -1,5 +1,5 @@
-// Whatever arrives on a ZeroMQ socket as one frame: its parts lie within it, and what they join to is
-// the frame again; the header's codec follows.
+// Whatever arrives on a ZeroMQ socket as one frame: its parts lie within it, and what they join to
+// is the frame again; the header's codec follows.
 
 #include <cstddef>
 #include <cstdint>

@@ -12,7 +12,13 @@ tmp=$(mktemp -d); trap 'kill_recorder; rm -rf "$tmp"' EXIT
 failures=0; recorder=
 
 # ---- Tools ---------------------------------------------------------------------------------------
-kill_recorder() { [ -z "$recorder" ] || { kill "$recorder" && wait "$recorder"; } 2>/dev/null; recorder=; }
+kill_recorder() { # also from a subshell, which cannot wait for it: its socket goes last
+  [ -n "$recorder" ] || return 0
+  if kill "$recorder" 2>/dev/null; then
+    wait "$recorder" 2>/dev/null; while [ -S "$dir/.litefs/socket" ]; do sleep 0.005; done
+  fi
+  recorder=
+}
 start_recorder() { # start_recorder [OPTION]...: the log goes on where it was
   echo --- >> "$log"; starts=$(grep -c '^---' "$log")
   "$build/tests/recorder" "$dir" "$@" >> "$log" & recorder=$!
@@ -79,6 +85,19 @@ rollback_after_spill() { # a commit that changes nothing
   # The spill syncs the database, several times; the playback syncs it again.
   matches events "$(events)" '^hello a\.db,(prepare synced,)+commit synced,done 0,bye a\.db$'
   expect content "$(sha256sum < "$db")" "$before"
+}
+rolls_back_anothers_journal() { # whose writer died and may not have told all it wrote
+  plain "create table t(x); $fill"
+  start_recorder
+  preload /usr/bin/python3 - "$db" <<'PY' 2> /dev/null
+import os, signal, sqlite3, sys
+c = sqlite3.connect(sys.argv[1], isolation_level=None)
+c.execute('pragma cache_size=5'); c.execute('begin'); c.execute('update t set x = randomblob(900)')
+os.kill(os.getpid(), signal.SIGKILL)
+PY
+  [ -s "$db-journal" ] || { echo '#   no hot journal'; bad=1; }
+  sql 'select count(*) from t'
+  matches events "$(events)" '^hello a\.db,(prepare[^,]*,)*bye a\.db,hello a\.db,(prepare[^,]*,)*commit[^,]* unknown,done 0'
 }
 rollback_without_writes() {
   plain 'create table t(x)'
@@ -450,6 +469,7 @@ for mode in delete wal; do
 done
 testcase 'a rollback after a spill' rollback_after_spill
 testcase 'a rollback without writes' rollback_without_writes
+testcase "a rollback of another's journal" rolls_back_anothers_journal
 testcase 'locking_mode=exclusive' exclusive_locking
 testcase 'locking_mode=exclusive with a WAL' exclusive_wal
 testcase 'journal modes change both ways' mode_changes

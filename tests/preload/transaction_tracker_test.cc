@@ -51,6 +51,22 @@ TEST(TransactionTracker, FollowsExclusiveThroughDowngradeAndUnlock) {
   }
 }
 
+TEST(TransactionTracker, TellsARollbackOfAnothersJournal) {
+  Locks writer;
+  for (const LockRequest& request : {kDowngrade, kReserved, kExclusive}) {
+    NoteLock(FileKind::kDatabase, &writer, request);
+  }
+  EXPECT_TRUE(writer.exclusive);
+  EXPECT_FALSE(writer.rolls_back);
+  Locks reader;
+  for (const LockRequest& request : {kDowngrade, kExclusive}) {
+    NoteLock(FileKind::kDatabase, &reader, request);
+  }
+  EXPECT_TRUE(reader.rolls_back);
+  NoteLock(FileKind::kDatabase, &reader, kDowngrade);
+  EXPECT_TRUE(reader.rolls_back) << "until it is told";
+}
+
 TEST(TransactionTracker, BecomesWriterAtReserved) {
   EXPECT_EQ(PlanLock(FileKind::kDatabase, Locks{}, kReserved).before, Before::kBecomeWriter);
   const LockRequest pending{Type::kWrite, kPending, kPending + 1};
