@@ -264,6 +264,14 @@ Problem SetWhenAway(const std::string& value, Config* config) {
   return "";
 }
 
+Problem SetOnReplicaWrite(const std::string& value, Config* config) {
+  if (value != "busy" && value != "readonly") {
+    return fmt::format("\"{}\" is neither busy nor readonly", value);
+  }
+  config->read_only_replica = value == "readonly";
+  return "";
+}
+
 Problem SetListen(const std::string& value, Config* config) {
   return value == "off" ? "" : SetEndpoint(value, &config->replication.listen);
 }
@@ -307,6 +315,8 @@ constexpr std::array kSettings = {
             [](const Values& v, Config* c) { return SetBool(v[0], &c->replication.publish); }},
     Setting{"retention.age", [](const Values& v, Config* c) { return SetRetentionAge(v[0], c); }},
     Setting{"retention.size", [](const Values& v, Config* c) { return SetRetentionSize(v[0], c); }},
+    Setting{"on-replica-write",
+            [](const Values& v, Config* c) { return SetOnReplicaWrite(v[0], c); }},
     Setting{"when-away", [](const Values& v, Config* c) { return SetWhenAway(v[0], c); }},
     Setting{"write-timeout", [](const Values& v, Config* c) { return SetWriteTimeout(v[0], c); }},
     Setting{"log.level", [](const Values& v, Config* c) { return SetLogLevel(v[0], c); }},

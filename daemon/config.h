@@ -49,6 +49,7 @@ struct Config {
   ReplicationConfig replication;
   RetentionConfig retention;
   std::chrono::milliseconds write_timeout = std::chrono::seconds(30);
+  bool read_only_replica = false;   // or busy: what who writes on a replica gets
   bool continue_when_away = false;  // or refuse: what a writer does after write_timeout
   LogLevel log_level = LogLevel::kInfo;
 };

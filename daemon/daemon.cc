@@ -83,6 +83,8 @@ absl::Status Daemon::Start() {
   page.write_timeout_ms.store(static_cast<uint32_t>(config_.write_timeout.count()));
   page.when_away.store(static_cast<uint32_t>(config_.continue_when_away ? ipc::WhenAway::kContinue
                                                                         : ipc::WhenAway::kRefuse));
+  page.on_replica_write.store(static_cast<uint32_t>(
+      config_.read_only_replica ? ipc::OnReplicaWrite::kReadOnly : ipc::OnReplicaWrite::kBusy));
   page.lease_deadline_ns.store(ipc::kNoDeadline);
   ASSIGN_OR_RETURN(store_, store::Store::Open({.node = node_.get(),
                                                .primary = config_.primary,

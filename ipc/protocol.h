@@ -82,6 +82,10 @@ enum class DrainReason : uint32_t { kRestart = 1, kTruncate = 2, kUnlink = 3, kS
 
 enum class Role : uint32_t { kPrimary = 1, kReplica = 2 };
 
+// What an app on a replica gets that opens a database for writing: nothing yet, and "database is
+// locked" at its first write; or a database that is read-only.
+enum class OnReplicaWrite : uint32_t { kBusy = 0, kReadOnly = 1 };
+
 // What a writer does when the daemon has been away for the write time-out.
 enum class WhenAway : uint32_t { kRefuse = 0, kContinue = 1 };
 
@@ -97,6 +101,7 @@ struct StatusPage {
   std::atomic<uint64_t> lease_deadline_ns;
   std::atomic<uint64_t> generation;  // grows with each start of the daemon
   std::atomic<uint32_t> when_away;   // WhenAway
+  std::atomic<uint32_t> on_replica_write;  // OnReplicaWrite
 };
 inline constexpr uint32_t kStatusMagic = 0x4c465331;
 inline constexpr size_t kStatusPageBytes = 4096;

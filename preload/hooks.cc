@@ -23,15 +23,19 @@ using litefs::preload::Watched;
 constexpr int kCreatFlags = O_CREAT | O_WRONLY | O_TRUNC;
 
 int litefs_open(const char* path, int flags, mode_t mode) {
+  if (Interceptor::RefusesOpen(AT_FDCWD, path, flags)) return -1;
   return Interceptor::Opened(real.open(path, flags, mode), flags);
 }
 int litefs_open64(const char* path, int flags, mode_t mode) {
+  if (Interceptor::RefusesOpen(AT_FDCWD, path, flags)) return -1;
   return Interceptor::Opened(real.open64(path, flags, mode), flags);
 }
 int litefs_openat(int dir, const char* path, int flags, mode_t mode) {
+  if (Interceptor::RefusesOpen(dir, path, flags)) return -1;
   return Interceptor::Opened(real.openat(dir, path, flags, mode), flags);
 }
 int litefs_openat64(int dir, const char* path, int flags, mode_t mode) {
+  if (Interceptor::RefusesOpen(dir, path, flags)) return -1;
   return Interceptor::Opened(real.openat64(dir, path, flags, mode), flags);
 }
 int litefs_creat(const char* path, mode_t mode) {
@@ -41,15 +45,19 @@ int litefs_creat64(const char* path, mode_t mode) {
   return Interceptor::Opened(real.creat64(path, mode), kCreatFlags);
 }
 int litefs___open_2(const char* path, int flags) {
+  if (Interceptor::RefusesOpen(AT_FDCWD, path, flags)) return -1;
   return Interceptor::Opened(real.__open_2(path, flags), flags);
 }
 int litefs___open64_2(const char* path, int flags) {
+  if (Interceptor::RefusesOpen(AT_FDCWD, path, flags)) return -1;
   return Interceptor::Opened(real.__open64_2(path, flags), flags);
 }
 int litefs___openat_2(int dir, const char* path, int flags) {
+  if (Interceptor::RefusesOpen(dir, path, flags)) return -1;
   return Interceptor::Opened(real.__openat_2(dir, path, flags), flags);
 }
 int litefs___openat64_2(int dir, const char* path, int flags) {
+  if (Interceptor::RefusesOpen(dir, path, flags)) return -1;
   return Interceptor::Opened(real.__openat64_2(dir, path, flags), flags);
 }
 

@@ -11,6 +11,7 @@
 #include "preload/errno_guard.h"
 #include "preload/path_matcher.h"
 #include "preload/reentry.h"
+#include "preload/replica_gate.h"
 #include "preload/session_channel.h"
 #include "preload/shim_log.h"
 
@@ -110,6 +111,16 @@ int EnterCompanion(std::string_view path, size_t suffix_bytes, char* text) {
 }
 
 }  // namespace
+
+bool Interceptor::Refuses(int dir, const char* path, int flags) {
+  {
+    ErrnoGuard keep_errno;
+    Reentry reentry;
+    if (reentry.nested() || !ReplicaRefusesOpen(dir, path, flags)) return false;
+  }
+  errno = EROFS;
+  return true;
+}
 
 void Interceptor::Track(int fd, int flags) {
   ErrnoGuard keep_errno;

@@ -80,6 +80,10 @@ class Interceptor {
   static Call BeginReplace(int from, int to);
   static void Closed(unsigned first, unsigned last);
 
+  // Before an open: true if it is to fail, with errno set.
+  static bool RefusesOpen(int dir, const char* path, int flags) {
+    return (flags & O_ACCMODE) == O_RDWR && Refuses(dir, path, flags);
+  }
   // After any open; returns fd.
   static int Opened(int fd, int flags) {
     if (fd >= 0 && ((flags & O_ACCMODE) != O_RDONLY || Watched(fd))) Track(fd, flags);
@@ -93,6 +97,7 @@ class Interceptor {
   static void Load();
 
  private:
+  static bool Refuses(int dir, const char* path, int flags);
   static void Track(int fd, int flags);
   static Call BeginLock(int fd, FdEntry entry, int command, const struct flock& lock);
   static Call BeginPlannedWrite(int fd, FdEntry entry, Write write, bool positional);

@@ -71,6 +71,7 @@ insecure: true
 retention: {age: 7d, size: 10GiB}
 write-timeout: 1500ms
 when-away: continue
+on-replica-write: readonly
 log: {level: debug}
 )");
   ASSERT_TRUE(config.ok()) << config.status();
@@ -85,6 +86,7 @@ log: {level: debug}
   EXPECT_EQ(config->retention.size_bytes, uint64_t{10} << 30);
   EXPECT_EQ(config->write_timeout, milliseconds(1500));
   EXPECT_TRUE(config->continue_when_away);
+  EXPECT_TRUE(config->read_only_replica);
   EXPECT_EQ(config->log_level, LogLevel::kDebug);
 }
 
@@ -234,6 +236,8 @@ INSTANTIATE_TEST_SUITE_P(
         ErrorCase{"node-id: '0000000000000000'\n",
                   "f.yml:1: node-id: \"0000000000000000\" is not 16 hexadecimal digits"},
         ErrorCase{"insecure: 1\n", "f.yml:1: insecure: \"1\" is neither true nor false"},
+        ErrorCase{"on-replica-write: forward\n",
+                  "f.yml:1: on-replica-write: \"forward\" is neither busy nor readonly"},
         ErrorCase{"when-away: maybe\n",
                   "f.yml:1: when-away: \"maybe\" is neither refuse nor continue"},
         ErrorCase{"write-timeout: 2h\n", "f.yml:1: write-timeout: \"2h\" is more than 1h"},

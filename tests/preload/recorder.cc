@@ -4,6 +4,7 @@
 //   recorder DIRECTORY [option=value]...
 //     role=replica          what the status page says
 //     lease=expired         a lease that is over
+//     write=readonly        what who opens for writing on a replica gets (default: busy)
 //     away=continue         what a writer does when we are away (default: refuse)
 //     timeout=MS            the status page's write time-out (default 2000)
 //     sleeping=0            the daemon never sleeps: bells only count (default 1)
@@ -108,6 +109,7 @@ class Recorder {
     status->role = static_cast<uint32_t>(replica ? Role::kReplica : Role::kPrimary);
     status->write_timeout_ms = static_cast<uint32_t>(std::stoul(options_.Get("timeout", "2000")));
     status->lease_deadline_ns = options_.Get("lease", "") == "expired" ? 1 : kNoDeadline;
+    status->on_replica_write = options_.Get("write", "") == "readonly" ? 1 : 0;
     status->when_away = options_.Get("away", "") == "continue" ? 1 : 0;
     bells_->sleeping = options_.Get("sleeping", "1") == "1" ? 1 : 0;
   }
