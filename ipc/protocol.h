@@ -99,8 +99,8 @@ struct StatusPage {
   std::atomic<uint64_t> epoch;
   // CLOCK_BOOTTIME, nanoseconds: past it no write lock is granted and no commit passes.
   std::atomic<uint64_t> lease_deadline_ns;
-  std::atomic<uint64_t> generation;  // grows with each start of the daemon
-  std::atomic<uint32_t> when_away;   // WhenAway
+  std::atomic<uint64_t> generation;        // grows with each start of the daemon
+  std::atomic<uint32_t> when_away;         // WhenAway
   std::atomic<uint32_t> on_replica_write;  // OnReplicaWrite
 };
 inline constexpr uint32_t kStatusMagic = 0x4c465331;

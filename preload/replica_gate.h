@@ -1,6 +1,6 @@
-// on-replica-write: readonly: on a replica, a database is opened for reading only.  Refused with EROFS
-// before the real call, so that SQLite opens it again for reading and says "attempt to write a
-// readonly database" to a writer.  By names alone: the database's own inode is never opened here.
+// on-replica-write: readonly: on a replica, a database is opened for reading only.  Refused with
+// EROFS before the real call, so that SQLite opens it again for reading and says "attempt to write
+// a readonly database" to a writer.  By names alone: the database's own inode is never opened here.
 // Shim-safe; no state.
 
 #pragma once
