@@ -9,7 +9,8 @@
 #   make sweep                    every file call of an app goes wrong, in every way
 #   make test-clients             every program of docs/CLIENTS.md; installs packages
 #   make soak                     ten minutes of kills, a million transactions
-#   make fuzz | bench | tidy | format | deps | clean
+#   make bench | bench-quick      plain SQLite and litefs side by side: docs/BENCHMARKS.md
+#   make fuzz | tidy | format | deps | clean
 #   make install PREFIX=/usr/local DESTDIR=
 #
 # One Makefile sees the whole dependency graph; nothing recurses.  Each variant has a tree of its
@@ -19,7 +20,7 @@
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all test unit system test-clients soak sweep lint bench fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
+.PHONY: all test unit system test-clients soak sweep lint bench bench-quick fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
 all:
 
 # ---- Variant ------------------------------------------------------------------------------------
@@ -182,8 +183,17 @@ demo: deps
 deps:
 	@.ci/install-deps
 
-bench: $(bench_bins)
-	@for b in $^; do $$b || exit 1; done
+# docs/BENCHMARKS.md says how to read them.
+workload := $(B)/bench/workload
+$(workload): bench/workload.cc $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(CXX) $(HOST) -o $@ $< -lsqlite3
+
+bench: all $(bench_bins) $(workload)
+	bench/run.py $(B) --parts --json $(B)/bench.json
+bench-quick: all $(workload)
+	bench/run.py $(B) --quick --json $(B)/bench-quick.json
 fuzz: $(fuzz_bins)
 FUZZ_SECONDS ?= 600
 fuzz-run: fuzz
