@@ -48,7 +48,7 @@ BASE        := -std=c++20 -I. -pthread $(WARN) $(OPT_$(MODE))
 HOST        := $(BASE) -DSPDLOG_SHARED_LIB -DSPDLOG_COMPILED_LIB -DSPDLOG_FMT_EXTERNAL \
                $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 ABSL        := absl_status absl_statusor absl_strings absl_flat_hash_map absl_flat_hash_set
-LDLIBS       = -lzmq -lcurl -lsqlite3 -lxxhash -llz4 -lyaml-cpp -lspdlog -lfmt \
+LDLIBS       = -lcpp-httplib -lzmq -lcurl -lsqlite3 -lxxhash -llz4 -lyaml-cpp -lspdlog -lfmt \
                $(shell pkg-config --libs $(ABSL))
 
 # The shim runs inside other people's processes: it exports only its hooks, needs only libc, and
@@ -91,6 +91,10 @@ $(B)/%.o: %.cc $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CXX)
 	$(Q)$(CXX) $(HOST) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+
+# As Debian builds the library: the header's classes depend on it.
+$(B)/daemon/http/%.o $(B)/tests/daemon/http_server_test.o: \
+  CXXFLAGS += -DCPPHTTPLIB_OPENSSL_SUPPORT -DCPPHTTPLIB_ZLIB_SUPPORT -DCPPHTTPLIB_BROTLI_SUPPORT
 
 $(B)/shim/%.o: %.cc $(B)/flags
 	@mkdir -p $(@D)

@@ -276,6 +276,17 @@ Problem SetListen(const std::string& value, Config* config) {
   return value == "off" ? "" : SetEndpoint(value, &config->replication.listen);
 }
 
+Problem SetHttpListen(const std::string& value, Config* config) {
+  config->http = {};
+  if (value.empty() || value == "off") return "";
+  const auto endpoint = ParseEndpoint("tcp://" + value);
+  if (!endpoint || endpoint->port < 1 || endpoint->port > 65535) {
+    return fmt::format("\"{}\" is not HOST:PORT such as 127.0.0.1:7480", value);
+  }
+  config->http = {.host = endpoint->host, .port = static_cast<int>(endpoint->port)};
+  return "";
+}
+
 Problem SetLeaseType(const std::string& value) {
   return value == "static" ? "" : fmt::format("\"{}\" is not known (there is: static)", value);
 }
@@ -306,6 +317,7 @@ constexpr std::array kSettings = {
     Setting{"node-id", [](const Values& v, Config* c) { return SetNodeId(v[0], &c->node_id); }},
     Setting{"cluster-id", [](const Values& v, Config* c) { return SetId(v[0], &c->cluster_id); }},
     Setting{"insecure", [](const Values& v, Config* c) { return SetBool(v[0], &c->insecure); }},
+    Setting{"http.listen", [](const Values& v, Config* c) { return SetHttpListen(v[0], c); }},
     Setting{"lease.type", [](const Values& v, Config*) { return SetLeaseType(v[0]); }},
     Setting{"lease.primary", [](const Values& v, Config* c) { return SetBool(v[0], &c->primary); }},
     Setting{"replication.listen", [](const Values& v, Config* c) { return SetListen(v[0], c); }},
@@ -477,7 +489,18 @@ class Walker {
                                "on a network you trust, set insecure: true",
                                endpoint));
     }
-    return absl::OkStatus();
+    return CheckHttp();
+  }
+
+  absl::Status CheckHttp() const {
+    const HttpConfig& http = config_.http;
+    if (config_.insecure || StaysOnThisMachine(fmt::format("tcp://{}:{}", http.host, http.port))) {
+      return absl::OkStatus();
+    }
+    return Error(LineOf("http.listen"), "http.listen",
+                 fmt::format("\"{}:{}\" can be reached from other machines, and the API knows no "
+                             "authentication: listen on 127.0.0.1, or set insecure: true",
+                             http.host, http.port));
   }
 
   int LineOf(const std::string& key) const {

@@ -32,6 +32,12 @@ struct ReplicationConfig {
   bool publish = true;
 };
 
+// The HTTP API (docs/HTTP.md).
+struct HttpConfig {
+  std::string host;  // empty: off
+  int port = 0;
+};
+
 struct RetentionConfig {
   // An LTX file is pruned when it is older, or when the newer ones of its database together
   // exceed size_bytes.
@@ -47,6 +53,7 @@ struct Config {
   bool primary = true;     // lease.type static: does this node write?
   bool insecure = false;   // may speak to other machines, unauthenticated
   ReplicationConfig replication;
+  HttpConfig http;
   RetentionConfig retention;
   std::chrono::milliseconds write_timeout = std::chrono::seconds(30);
   bool read_only_replica = false;   // or busy: what who writes on a replica gets

@@ -24,6 +24,7 @@
 #include "common/log.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"
+#include "daemon/http/http_server.h"
 #include "daemon/node_chain.h"
 #include "daemon/replication/replication_client.h"
 #include "daemon/replication/replication_server.h"
@@ -48,6 +49,7 @@ class Daemon {
 
  private:
   absl::Status StartReplication();
+  absl::Status StartHttp();
   void StopThreads();
   void SignalReady();
   void Control(const std::string& text, SessionServer::Respond respond);
@@ -61,15 +63,22 @@ class Daemon {
   std::unique_ptr<store::NodeDirectory> node_;
   std::unique_ptr<session::StatusFile> status_;
   std::unique_ptr<store::Store> store_;
+  http::EventFeed events_;
   std::unique_ptr<SessionServer> server_;
   std::unique_ptr<store::Applier> applier_;
   std::unique_ptr<PrimaryChain> source_;
   std::unique_ptr<ReplicaChain> sink_;
   std::unique_ptr<replication::ReplicationServer> publisher_;
   std::unique_ptr<replication::ReplicationClient> follower_;
+  std::unique_ptr<http::HttpServer> http_;
   std::vector<std::thread> exports_;
   const std::chrono::nanoseconds started_ = SystemClock().Boot();
 };
+
+// kAlreadyExists from Start means that the directory has a daemon; an endpoint in use does not.
+absl::Status EndpointError(const absl::Status& status) {
+  return absl::IsAlreadyExists(status) ? absl::UnavailableError(status.message()) : status;
+}
 
 absl::Status Daemon::Start() {
   ASSIGN_OR_RETURN(node_, store::NodeDirectory::Open({.database_directory = config_.dir,
@@ -86,17 +95,18 @@ absl::Status Daemon::Start() {
   page.on_replica_write.store(static_cast<uint32_t>(
       config_.read_only_replica ? ipc::OnReplicaWrite::kReadOnly : ipc::OnReplicaWrite::kBusy));
   page.lease_deadline_ns.store(ipc::kNoDeadline);
-  ASSIGN_OR_RETURN(store_, store::Store::Open({.node = node_.get(),
-                                               .primary = config_.primary,
-                                               .globs = config_.databases,
-                                               .retention_ms = config_.retention.age.count(),
-                                               .retention_bytes = config_.retention.size_bytes,
-                                               .clock = &SystemClock(),
-                                               .on_commit = [this](const std::string& name,
-                                                                   ltx::TxId min, ltx::TxId max) {
-                                                 if (publisher_ != nullptr)
-                                                   publisher_->Committed(name, min, max);
-                                               }}));
+  ASSIGN_OR_RETURN(store_,
+                   store::Store::Open(
+                       {.node = node_.get(),
+                        .primary = config_.primary,
+                        .globs = config_.databases,
+                        .retention_ms = config_.retention.age.count(),
+                        .retention_bytes = config_.retention.size_bytes,
+                        .clock = &SystemClock(),
+                        .on_commit = [this](const std::string& name, ltx::TxId min, ltx::TxId max) {
+                          events_.Publish({.database = name, .min_txid = min, .max_txid = max});
+                          if (publisher_ != nullptr) publisher_->Committed(name, min, max);
+                        }}));
   ASSIGN_OR_RETURN(
       server_,
       SessionServer::Open({.socket_path = node_->socket_path(),
@@ -108,7 +118,8 @@ absl::Status Daemon::Start() {
                                  Control(text, std::move(respond));
                                },
                            .stop_when_unused = options_.while_used}));
-  RETURN_IF_ERROR(StartReplication());
+  RETURN_IF_ERROR(EndpointError(StartReplication()));
+  RETURN_IF_ERROR(EndpointError(StartHttp()));
   LogInfo("daemon", fmt::format("ready dir={} node={} cluster={} role={}", config_.dir,
                                 Hex16(node_->node_id()), node_->cluster_id(),
                                 config_.primary ? "primary" : "replica"));
@@ -149,7 +160,25 @@ absl::Status Daemon::StartReplication() {
   return publisher_->Start();
 }
 
+absl::Status Daemon::StartHttp() {
+  if (config_.http.host.empty()) return absl::OkStatus();
+  const auto ask = [this](const nlohmann::json& request,
+                          std::function<void(http::HttpServer::Answer)> answer) {
+    server_->Post([this, text = JsonText(request), answer = std::move(answer)] {
+      Control(text, [answer](const SessionServer::ControlAnswer& said) {
+        answer({.error = said.error, .json = nlohmann::json::parse(said.json)});
+      });
+    });
+  };
+  ASSIGN_OR_RETURN(
+      http_,
+      http::HttpServer::Start(
+          {.host = config_.http.host, .port = config_.http.port, .ask = ask, .events = &events_}));
+  return absl::OkStatus();
+}
+
 void Daemon::StopThreads() {
+  http_.reset();
   for (std::thread& thread : exports_) thread.join();
   exports_.clear();
   if (follower_ != nullptr) follower_->Stop();

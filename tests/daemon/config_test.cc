@@ -236,6 +236,8 @@ INSTANTIATE_TEST_SUITE_P(
         ErrorCase{"node-id: '0000000000000000'\n",
                   "f.yml:1: node-id: \"0000000000000000\" is not 16 hexadecimal digits"},
         ErrorCase{"insecure: 1\n", "f.yml:1: insecure: \"1\" is neither true nor false"},
+        ErrorCase{"http: {listen: '7480'}\n",
+                  "f.yml:1: http.listen: \"7480\" is not HOST:PORT such as 127.0.0.1:7480"},
         ErrorCase{"on-replica-write: forward\n",
                   "f.yml:1: on-replica-write: \"forward\" is neither busy nor readonly"},
         ErrorCase{"when-away: maybe\n",

@@ -1,31 +1,41 @@
-#!/bin/sh
-# The end-to-end tests, one after the other:  tests/system/run.sh BUILD_DIR [PATTERN]
+#!/bin/bash
+# The end-to-end tests, TEST_JOBS at a time (default: one a processor, since most of them wait more
+# than they work):  tests/system/run.sh BUILD_DIR [PATTERN]
 # PATTERN (of grep) chooses by name.  Prints "ok NAME (Ns)", "not ok NAME (Ns)" with the end of its
 # output, or "skip NAME (why)"; exits 1 if any failed.
 set -u
 build=$(realpath "$1"); pattern=${2:-.}
 here=$(dirname "$(realpath "$0")")
-log=$(mktemp)
-test_pid=
-# shellcheck disable=SC2086 # absent or one word
-trap 'rm -f "$log"; [ -z "$test_pid" ] || kill $test_pid 2>/dev/null' EXIT
+jobs=${TEST_JOBS:-$(nproc)}
+logs=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null; wait; rm -rf "$logs"' EXIT
 trap 'exit 1' INT TERM
-failed=0
-for file in "$here"/*_test.py "$here"/*_test.sh; do
+
+run_one() { # run_one FILE: one test, reported in one piece
+  local file=$1 name log started status test_pid
   name=$(basename "$file"); name=${name%_test.*}
-  echo "$name" | grep -qE "$pattern" || continue
-  started=$(date +%s)
+  log=$logs/$name
+  started=$SECONDS
+  trap 'kill $test_pid 2>/dev/null; exit 1' TERM
   timeout -k 30 "${TEST_TIMEOUT:-600}" "$file" "$build" > "$log" 2>&1 &
   test_pid=$!
   wait $test_pid; status=$?
-  test_pid=
-  seconds=$(($(date +%s) - started))
-  case $status in
-    0) echo "ok $name (${seconds}s)" ;;
-    77) echo "skip $name ($(sed -n 's/^SKIPPED: //p' "$log"))" ;;
-    *) failed=1
-      echo "not ok $name (${seconds}s, exit status $status)"
-      tail -n 60 "$log" | cut -c 1-300 | sed 's/^/#   /' ;;
-  esac
+  {
+    flock 9
+    case $status in
+      0) echo "ok $name ($((SECONDS - started))s)" ;;
+      77) echo "skip $name ($(sed -n 's/^SKIPPED: //p' "$log"))" ;;
+      *) touch "$logs/failed"
+        echo "not ok $name ($((SECONDS - started))s, exit status $status)"
+        tail -n 60 "$log" | cut -c 1-300 | sed 's/^/#   /' ;;
+    esac
+  } 9> "$logs/lock"
+}
+
+for file in "$here"/*_test.py "$here"/*_test.sh; do
+  basename "$file" | sed 's/_test\..*//' | grep -qE "$pattern" || continue
+  while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
+  run_one "$file" &
 done
-exit $failed
+wait
+[ ! -e "$logs/failed" ]
