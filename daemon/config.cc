@@ -340,6 +340,12 @@ const Setting* FindSetting(std::string_view key) {
   return found == kSettings.end() ? nullptr : &*found;
 }
 
+// Keys are written write-timeout or write_timeout, as the reader likes.
+std::string WithHyphens(std::string key) {
+  std::replace(key.begin(), key.end(), '_', '-');
+  return key;
+}
+
 bool IsSection(std::string_view key) {
   return std::any_of(kSettings.begin(), kSettings.end(), [&](const Setting& setting) {
     return setting.key.size() > key.size() && setting.key.starts_with(key) &&
@@ -369,9 +375,7 @@ std::string_view LastPart(std::string_view key) {
 }
 
 // " (did you mean X?)", or the keys there are.
-std::string Suggest(const std::string& unknown) {
-  std::string normal = unknown;
-  std::replace(normal.begin(), normal.end(), '_', '-');
+std::string Suggest(const std::string& normal) {
   std::string_view best;
   size_t best_distance = 3;  // two typing errors
   for (const Setting& setting : kSettings) {
@@ -425,7 +429,7 @@ class Walker {
     for (const auto& entry : node) {
       const int line = Line(entry.first);
       if (!entry.first.IsScalar()) return Error(line, section, "a key must be a plain word");
-      const std::string key = prefix + entry.first.Scalar();
+      const std::string key = prefix + WithHyphens(entry.first.Scalar());
       if (key.find(kTokenStart) != std::string::npos) {
         return Error(line, section, "${…} stands for values, not for keys");
       }
@@ -436,7 +440,7 @@ class Walker {
       } else if (const Setting* setting = FindSetting(key)) {
         RETURN_IF_ERROR(WalkSetting(*setting, entry.second, line));
       } else {
-        return Error(line, key, "unknown key" + Suggest(key));
+        return Error(line, prefix + entry.first.Scalar(), "unknown key" + Suggest(key));
       }
     }
     return absl::OkStatus();

@@ -90,6 +90,18 @@ log: {level: debug}
   EXPECT_EQ(config->log_level, LogLevel::kDebug);
 }
 
+TEST(Config, TakesUnderscoresForHyphens) {
+  const auto config = Parse(
+      "write_timeout: 7s\nwhen_away: continue\non_replica_write: readonly\n"
+      "node_id: 00c0ffee00000001\ncluster_id: a_b\n");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->write_timeout, seconds(7));
+  EXPECT_TRUE(config->continue_when_away);
+  EXPECT_TRUE(config->read_only_replica);
+  EXPECT_EQ(config->node_id, "00c0ffee00000001");
+  EXPECT_EQ(config->cluster_id, "a_b");
+}
+
 TEST(Config, ReadsAReplica) {
   const auto config =
       Parse("lease: {primary: false}\nreplication: {primary: 'ipc:///run/primary'}\n");
@@ -197,7 +209,10 @@ INSTANTIATE_TEST_SUITE_P(
         ErrorCase{"retnetion:\n  age: 1h\n",
                   "f.yml:1: retnetion: unknown key (did you mean retention?)"},
         ErrorCase{"\n\nage: 1h\n", "f.yml:3: age: unknown key (did you mean retention.age?)"},
-        ErrorCase{"node_id: a\n", "f.yml:1: node_id: unknown key (did you mean node-id?)"},
+        ErrorCase{"node_idd: a\n", "f.yml:1: node_idd: unknown key (did you mean node-id?)"},
+        ErrorCase{"node_id: a\nnode-id: b\n", "f.yml:1: node-id: \"a\" is not 16 hexadecimal"},
+        ErrorCase{"when_away: refuse\nwhen-away: refuse\n",
+                  "f.yml:2: when-away: also given in line 1"},
         ErrorCase{"fuse: 1\n", "f.yml:1: fuse: unknown key (there are: dir databases"},
         ErrorCase{"dir: a\ndir: b\n", "f.yml:2: dir: also given in line 1"},
         ErrorCase{"dir: ''\n", "f.yml:1: dir: \"\" is not a directory"},
