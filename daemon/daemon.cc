@@ -250,23 +250,44 @@ void Daemon::Export(const std::string& name, SessionServer::Respond respond) {
       return;
     }
     nlohmann::json json = PositionJson(copy->position);
+    if (copy->size_pages == 0) {
+      json["error"] = fmt::format("{} was deleted in transaction {}", entry->database->name(),
+                                  Hex16(copy->position.txid));
+      return respond({.error = EIDRM, .json = JsonText(json)});
+    }
     json["size"] = uint64_t{copy->size_pages} * copy->page_bytes;
     respond({.json = JsonText(json), .fd = std::move(copy->fd)});
   });
 }
 
+nlohmann::json CountersJson(const db::Counters& counters, const SessionServer& sessions) {
+  return {{"transactions", counters.transactions},
+          {"ltx_files", counters.files},
+          {"pages", counters.pages},
+          {"ltx_bytes", counters.bytes},
+          {"reconciled", counters.reconciled},
+          {"deletions", counters.deletions},
+          {"drains", counters.drains},
+          {"refused_commits", counters.refused},
+          {"sessions", sessions.sessions_begun()},
+          {"refused_sessions", sessions.sessions_refused()}};
+}
+
 nlohmann::json Daemon::Status() {
   nlohmann::json databases = nlohmann::json::array();
+  db::Counters counters;
   for (store::Store::Entry* entry : store_->All()) {
     const db::DatabaseInfo info = entry->database->Info();
+    counters.Add(info.counters);
     nlohmann::json json = PositionJson(info.position);
     json.update({{"name", entry->database->name()},
                  {"pages", info.size_pages},
                  {"page_size", info.page_bytes},
                  {"journal", info.wal ? "wal" : "rollback"},
+                 {"deleted", info.deleted},
                  {"ltx_files", info.ltx_files},
                  {"ltx_bytes", info.ltx_bytes},
-                 {"reconciled", info.reconciled},
+                 {"reconciled", info.counters.reconciled},
                  {"sessions", server_->SessionCount(entry->database->name())},
                  {"error", info.error}});
     databases.push_back(std::move(json));
@@ -282,7 +303,7 @@ nlohmann::json Daemon::Status() {
           {"uptime_ms", uptime.count()},
           {"databases", databases},
           {"replication", ReplicationStatus()},
-          {"counters", nlohmann::json::object()}};
+          {"counters", CountersJson(counters, *server_)}};
 }
 
 nlohmann::json Daemon::ReplicationStatus() {

@@ -23,7 +23,8 @@ std::string DatabaseTable(const nlohmann::json& status) {
     const uint64_t size = static_cast<uint64_t>(Number(database, "pages")) *
                           static_cast<uint64_t>(Number(database, "page_size"));
     rows.push_back({Text(database, "name"), Text(database, "txid"), Text(database, "checksum"),
-                    FormatSize(size), Text(database, "journal"),
+                    Flag(database, "deleted") ? "deleted" : FormatSize(size),
+                    Text(database, "journal"),
                     fmt::format("{} ({})", Number(database, "ltx_files"),
                                 FormatSize(static_cast<uint64_t>(Number(database, "ltx_bytes")))),
                     fmt::format("{}", Number(database, "sessions"))});

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 
 #include "common/check.h"
 #include "common/posix_io.h"
@@ -58,7 +59,7 @@ absl::Status Chain::CatchUpTable(std::string* report) {
   }
   if (table_->position() == tip) return absl::OkStatus();
   const ltx::TxId txid = table_->position().txid;
-  if (last->min_txid == 1 || txid + 1 == last->min_txid || txid == tip.txid) {
+  if (last->min_txid == 1 || txid + 1 == last->min_txid || txid == tip.txid || deleted()) {
     ASSIGN_OR_RETURN(const UniqueFd fd, log_->OpenForReading(*last));
     ASSIGN_OR_RETURN(ltx::FdSource source, ltx::FdSource::Open(fd.get(), log_->PathOf(*last)));
     ltx::FileInfo info;
@@ -109,6 +110,25 @@ absl::StatusOr<bool> Chain::Prepare(std::span<const ltx::PageNo> candidates, con
                        .page_bytes = state.page_bytes,
                        .size_pages = state.size_pages};
   return true;
+}
+
+absl::StatusOr<uint32_t> Chain::LastPageBytes() const {
+  ASSIGN_OR_RETURN(const LtxFileRef last, log_->Last());
+  ASSIGN_OR_RETURN(const UniqueFd fd, log_->OpenForReading(last));
+  std::array<std::byte, ltx::kHeaderBytes> data;
+  RETURN_IF_ERROR(ReadExactAt(fd.get(), data, 0, log_->PathOf(last)));
+  ASSIGN_OR_RETURN(const ltx::Header header, ltx::DecodeHeader(data));
+  return header.page_bytes;
+}
+
+absl::StatusOr<bool> Chain::PrepareDeletion() {
+  if (log_->tip().txid == 0 || deleted()) return false;
+  // The chain's, since the table may be lost.
+  ASSIGN_OR_RETURN(const uint32_t page_bytes, LastPageBytes());
+  const NewState nothing{.page_bytes = page_bytes};
+  return Prepare({}, nothing, [](ltx::PageNo, std::span<std::byte>) {
+    return absl::InternalError("a deletion has no pages");
+  });
 }
 
 // Fills changes_ with the pages of the new state that must be in the file.

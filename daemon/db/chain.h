@@ -24,6 +24,11 @@
 
 namespace litefs::db {
 
+// A transaction that leaves nothing: the database was deleted.
+inline bool IsDeletion(const ltx::Position& end) {
+  return end.txid != 0 && end.checksum == ltx::kEmptyDatabaseChecksum;
+}
+
 // The page's number and its new checksum.
 struct PageChange {
   ltx::PageNo pgno = 0;
@@ -53,6 +58,8 @@ class Chain {
   static absl::StatusOr<std::unique_ptr<Chain>> Open(Options options, std::string* report);
 
   const LtxLog& log() const { return *log_; }
+  // The last transaction is the database's deletion.
+  bool deleted() const { return IsDeletion(log_->tip()); }
   LtxLog& log() { return *log_; }
   const PageChecksums& table() const { return *table_; }
   // False after the table was lost: page checksums are unknown until a full comparison.
@@ -66,6 +73,9 @@ class Chain {
   // the chain is empty, all pages are candidates.
   absl::StatusOr<bool> Prepare(std::span<const ltx::PageNo> candidates, const NewState& state,
                                const ReadPage& read_page);
+  // Prepares the database's deletion: the transaction after position(), of no pages.  False, with
+  // nothing prepared, if the chain is empty or the database deleted already.
+  absl::StatusOr<bool> PrepareDeletion();
   bool prepared() const { return prepared_.has_value(); }
   const std::vector<PageChange>& prepared_changes() const { return changes_; }
   // Makes the prepared transaction the tip.  REQUIRES: prepared()
@@ -107,6 +117,7 @@ class Chain {
 
   explicit Chain(Options options) : options_(std::move(options)) {}
   absl::Status CatchUpTable(std::string* report);
+  absl::StatusOr<uint32_t> LastPageBytes() const;
   absl::Status FindChanges(std::span<const ltx::PageNo> candidates, const NewState& state,
                            bool everything, const ReadPage& read_page);
   absl::StatusOr<ltx::Trailer> EncodeChanges(const ltx::Header& header, const NewState& state,

@@ -25,6 +25,17 @@ absl::StatusOr<UniqueFd> UnlinkedFile(const std::string& directory) {
 
 }  // namespace
 
+void Counters::Add(const Counters& other) {
+  transactions += other.transactions;
+  files += other.files;
+  pages += other.pages;
+  bytes += other.bytes;
+  reconciled += other.reconciled;
+  deletions += other.deletions;
+  drains += other.drains;
+  refused += other.refused;
+}
+
 ltx::Position Database::position() {
   MutexLock lock(mu_);
   return chain_->position();

@@ -33,15 +33,30 @@ struct DatabaseOptions {
   std::function<void(const std::string& name, ltx::TxId min_txid, ltx::TxId max_txid)> on_commit;
 };
 
+// What was done since the daemon's start.  docs/CAPTURE.md, "Counters".
+struct Counters {
+  uint64_t transactions = 0;  // captured on a primary, applied on a replica
+  uint64_t files = 0;         // LTX files that they are in
+  uint64_t pages = 0;
+  uint64_t bytes = 0;       // of those files
+  uint64_t reconciled = 0;  // transactions that were made by comparing
+  uint64_t deletions = 0;
+  uint64_t drains = 0;   // times that an app waited for its WAL to be captured
+  uint64_t refused = 0;  // commits that were refused: no room, an error of our disk
+
+  void Add(const Counters& other);
+};
+
 struct DatabaseInfo {
   ltx::Position position;  // that the database file is at
   ltx::PageNo size_pages = 0;
   uint32_t page_bytes = 0;
   bool wal = false;
+  bool deleted = false;
   uint64_t ltx_files = 0;
   uint64_t ltx_bytes = 0;
-  uint64_t reconciled = 0;  // transactions that were made by comparing
-  std::string error;        // empty: all is well
+  Counters counters;
+  std::string error;  // empty: all is well
 };
 
 class Database {
@@ -87,6 +102,7 @@ class Database {
 
   const DatabaseOptions options_;
   Mutex mu_;
+  Counters counters_ GUARDED_BY(mu_);
   std::unique_ptr<Chain> chain_;  // its table GUARDED_BY(mu_); constant after construction
 
  private:

@@ -18,9 +18,7 @@ absl::Status DatabaseFile::Refresh(bool* replaced) {
   *replaced = false;
   struct stat st;
   if (::stat(path_.c_str(), &st) != 0) {
-    const int error = errno;
-    fd_.reset();
-    return ErrnoStatus("database " + path_, error);
+    return ErrnoStatus("database " + path_, errno);
   }
   if (fd_.valid() && st.st_dev == device_ && st.st_ino == inode_) return absl::OkStatus();
   *replaced = fd_.valid();

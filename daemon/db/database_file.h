@@ -21,7 +21,7 @@ class DatabaseFile {
   explicit DatabaseFile(std::string path) : path_(std::move(path)) {}
 
   // Opens the file, or opens it anew if another one has taken its name.  Sets *replaced then.
-  // kNotFound if there is none.
+  // kNotFound if there is none; the one that is open stays so.
   absl::Status Refresh(bool* replaced);
   bool is_open() const { return fd_.valid(); }
   void Close() { fd_.reset(); }
@@ -38,6 +38,7 @@ class DatabaseFile {
   absl::StatusOr<int64_t> ModifiedNs() const;
 
   int fd() const { return fd_.get(); }
+  uint64_t inode() const { return inode_; }
   const std::string& path() const { return path_; }
 
  private:

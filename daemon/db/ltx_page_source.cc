@@ -44,6 +44,12 @@ void LtxPageSource::Finish() {
   pages_.erase(std::unique(pages_.begin(), pages_.end(), same), pages_.end());
 }
 
+uint64_t LtxPageSource::bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& file : files_) bytes += file->source->size();
+  return bytes;
+}
+
 absl::Status LtxPageSource::Read(size_t i, std::span<std::byte> page) {
   const Page& found = pages_[i];
   return ltx::ReadPage(*files_[found.file]->source, {found.entry}, found.entry.pgno, page);

@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,6 +29,9 @@ class LtxPageSource final : public PageSource {
   const ltx::Header& first() const { return files_.front()->header; }
   const ltx::Header& last() const { return files_.back()->header; }
   ltx::Checksum post_apply() const { return files_.back()->post_apply; }
+
+  size_t files() const { return files_.size(); }
+  uint64_t bytes() const;
 
   size_t count() const override { return pages_.size(); }
   ltx::PageNo pgno(size_t i) const override { return pages_[i].entry.pgno; }

@@ -21,6 +21,8 @@ constexpr int kReconcileRounds = 100;
 constexpr int kLookRounds = 3;
 // How long a hot journal is left to the apps.
 constexpr int64_t kJournalGraceMs = 2000;
+// How long a database must be gone to count as deleted: not while another one takes its place.
+constexpr std::chrono::milliseconds kDeletionGrace{300};
 
 }  // namespace
 
@@ -54,9 +56,10 @@ absl::Status PrimaryDatabase::Recover(bool in_use) {
   suspects_.AddEverything();
   ASSIGN_OR_RETURN(const bool present, RefreshFile());
   if (!present) {
-    suspects_.Clear();
-    if (chain_->position().txid == 0) return absl::OkStatus();
-    return absl::NotFoundError("the database file is gone; its chain is kept");
+    ClearSuspects();
+    if (chain_->log().tip().txid == 0) return absl::OkStatus();
+    if (absent_since_.count() == 0) return NoDatabase();
+    return in_use ? absl::OkStatus() : CaptureDeletion();
   }
   RETURN_IF_ERROR(wal_->Resume(/*to_end=*/false));
   if (in_use) return absl::OkStatus();  // as soon as its locks, or its word, allow it
@@ -70,20 +73,51 @@ void PrimaryDatabase::SetError(const absl::Status& status) {
   if (!status.ok()) LogWarn("capture", fmt::format("db={} error=\"{}\"", name(), error_));
 }
 
+absl::Status PrimaryDatabase::NoDatabase() const {
+  return absl::DataLossError(options_.path + " is no database any more; its chain is kept");
+}
+
+void PrimaryDatabase::ClearSuspects() {
+  suspects_.Clear();
+  replaced_ = false;
+}
+
 // Opens the file if it is there and a database; false if not.
 absl::StatusOr<bool> PrimaryDatabase::RefreshFile() {
-  bool replaced = false;
-  const absl::Status status = file_.Refresh(&replaced);
-  if (absl::IsNotFound(status)) return false;
-  RETURN_IF_ERROR(status);
-  if (replaced) {
-    LogInfo("capture", fmt::format("db={} the file was replaced: comparing all pages", name()));
-    suspects_.AddEverything();
+  ASSIGN_OR_RETURN(const bool present, OpenCurrentFile());
+  if (!present) {
+    if (absent_since_.count() == 0) absent_since_ = options_.clock->Boot();
+    return false;
   }
   const absl::StatusOr<sqlite::DbHeader> header = file_.ReadHeader();
-  if (absl::IsNotFound(header.status()) || absl::IsDataLoss(header.status())) return false;
+  if (absl::IsNotFound(header.status())) {  // empty
+    if (absent_since_.count() == 0) absent_since_ = options_.clock->Boot();
+    return false;
+  }
+  if (absent_since_.count() != 0 && chain_->log().tip().txid != 0) replaced_ = true;
+  absent_since_ = {};
+  if (replaced_) suspects_.AddEverything();
+  if (absl::IsDataLoss(header.status())) return false;
   RETURN_IF_ERROR(header.status());
   wal_mode_ = header->wal;
+  return true;
+}
+
+// False if there is none.
+absl::StatusOr<bool> PrimaryDatabase::OpenCurrentFile() {
+  if (pending_.has_value() && file_.is_open()) return true;  // its outcome is of this one
+  bool replaced = false;
+  const absl::Status status = file_.Refresh(&replaced);
+  if (absl::IsNotFound(status)) {
+    if (file_.is_open() && !replaced_) {
+      // The last that was committed: what a replica keeps of a deleted database should have it.
+      if (const absl::Status captured = CaptureWalLocked(); !captured.ok()) SetError(captured);
+    }
+    file_.Close();
+    return false;
+  }
+  RETURN_IF_ERROR(status);
+  if (replaced) replaced_ = true;
   return true;
 }
 
@@ -91,9 +125,24 @@ absl::Status PrimaryDatabase::ReadCommitted(ltx::PageNo pgno, std::span<std::byt
   return wal_->ReadPage(pgno, page);
 }
 
-void PrimaryDatabase::SessionStarted(SessionId session, bool lockless) {
+// An app goes on with a file whose name another one has taken, or nobody.
+bool PrimaryDatabase::IsOfOtherFile(SessionId session) {
+  const auto inode = inodes_.find(session);
+  return inode != inodes_.end() && inode->second != 0 && file_.is_open() &&
+         inode->second != file_.inode();
+}
+
+// As that, if need be with a look at which file has the name now.
+bool PrimaryDatabase::HasLostItsName(SessionId session) {
+  if (!IsOfOtherFile(session)) return false;
+  const absl::StatusOr<bool> present = RefreshFile();
+  return present.ok() && IsOfOtherFile(session);
+}
+
+void PrimaryDatabase::SessionStarted(SessionId session, uint64_t inode, bool lockless) {
   MutexLock lock(mu_);
   sessions_[session];
+  inodes_[session] = inode;
   if (lockless) lockless_.insert(session);
   if (const absl::StatusOr<bool> present = RefreshFile(); !present.ok()) {
     SetError(present.status());
@@ -120,7 +169,9 @@ DirtyRanges PrimaryDatabase::Claimed(SessionId session) {
   return ranges;
 }
 
-absl::StatusOr<bool> PrimaryDatabase::PrepareRanges(const DirtyRanges& ranges, bool sync) {
+// why: the transaction is made by comparing; else "".
+absl::StatusOr<bool> PrimaryDatabase::PrepareRanges(const DirtyRanges& ranges, bool sync,
+                                                    std::string_view why) {
   ASSIGN_OR_RETURN(const bool present, RefreshFile());
   if (!present) return false;
   // A checkpoint's pages must be in the chain before they are compared.
@@ -137,10 +188,11 @@ absl::StatusOr<bool> PrimaryDatabase::PrepareRanges(const DirtyRanges& ranges, b
   }
   const DirtyRanges* compared = &ranges;
   DirtyRanges everything;
-  if (MissedCommit(header)) {
-    LogInfo("capture", fmt::format("db={} a program without the shim has written: comparing all "
-                                   "pages",
-                                   name()));
+  const bool missed = MissedCommit(header);
+  prepared_reason_ = replaced_ ? "the file was replaced"
+                     : missed  ? "a program without the shim has written"
+                               : why;
+  if (missed || replaced_) {
     everything.AddEverything();
     compared = &everything;
   }
@@ -161,11 +213,27 @@ bool PrimaryDatabase::MissedCommit(const sqlite::DbHeader& header) const {
 absl::Status PrimaryDatabase::PublishPrepared() {
   if (!chain_->prepared()) return absl::OkStatus();
   RETURN_IF_ERROR(chain_->Publish());
+  NotePublished();
+  const absl::StatusOr<LtxFileRef> last = chain_->log().Last();
+  if (!prepared_reason_.empty()) {
+    ++counters_.reconciled;
+    LogInfo("reconcile", fmt::format("db={} position={} pages={} why=\"{}\"", name(),
+                                     ltx::FormatPosition(last->end()),
+                                     chain_->prepared_changes().size(), prepared_reason_));
+  }
+  if (options_.on_commit) options_.on_commit(name(), last->min_txid, last->max_txid);
+  return absl::OkStatus();
+}
+
+void PrimaryDatabase::NotePublished() {
   NoteChanges(chain_->prepared_changes());
   const absl::StatusOr<LtxFileRef> last = chain_->log().Last();
   CHECK(last.ok());
-  if (options_.on_commit) options_.on_commit(name(), last->min_txid, last->max_txid);
-  return absl::OkStatus();
+  counters_.Add({.transactions = last->max_txid - last->min_txid + 1,
+                 .files = 1,
+                 .pages = chain_->prepared_changes().size(),
+                 .bytes = last->size_bytes,
+                 .deletions = IsDeletion(last->end()) ? 1U : 0U});
 }
 
 void PrimaryDatabase::NoteCaptured() {
@@ -186,6 +254,7 @@ PrimaryDatabase::Look PrimaryDatabase::LookForStrangers(bool has_sessions,
     serve();
     MutexLock lock(mu_);
     if (pending_.has_value()) return {};  // it will be compared with its outcome
+    if (absent_since_.count() != 0) return LookAtAbsentFile();
     absl::Status status = before.status();
     if (status.ok()) status = CaptureWalLocked();
     if (!status.ok()) {
@@ -210,9 +279,40 @@ PrimaryDatabase::Look PrimaryDatabase::LookForStrangers(bool has_sessions,
   return {.again = true};
 }
 
+// A file that is gone, or emptied, for a while was deleted.
+PrimaryDatabase::Look PrimaryDatabase::LookAtAbsentFile() {
+  if (chain_->log().tip().txid == 0 || chain_->deleted()) return {};
+  const absl::StatusOr<bool> present = RefreshFile();
+  if (!present.ok()) SetError(present.status());
+  if (!present.ok() || *present) return {.again = true};
+  if (options_.clock->Boot() - absent_since_ < kDeletionGrace) return {.again = true};
+  if (const int holder = file_.is_open() ? sqlite::ExclusiveHolder(file_.fd()) : 0; holder != 0) {
+    return {.locked_by = holder};
+  }
+  const absl::Status status = CaptureDeletion();
+  SetError(status);
+  return {.again = !status.ok()};
+}
+
+absl::Status PrimaryDatabase::CaptureDeletion() {
+  ASSIGN_OR_RETURN(const bool deleted, chain_->PrepareDeletion());
+  if (!deleted) return absl::OkStatus();
+  prepared_for_.reset();
+  prepared_reason_ = "";
+  const ltx::Position before = chain_->log().tip();
+  RETURN_IF_ERROR(PublishPrepared());
+  RETURN_IF_ERROR(wal_->Resume(/*to_end=*/true));
+  ClearSuspects();
+  LogInfo("capture",
+          fmt::format("db={} position={} deleted; the chain has it at {}", name(),
+                      ltx::FormatPosition(chain_->log().tip()), ltx::FormatPosition(before)));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ltx::Checksum> PrimaryDatabase::FileChecksumOfPage1() {
   MutexLock lock(mu_);
   ASSIGN_OR_RETURN(const bool present, RefreshFile());
+  if (!present && absent_since_.count() == 0) return NoDatabase();
   if (!present) return absl::NotFoundError("no database");
   return FileChecksumOfPage1Locked();
 }
@@ -228,7 +328,7 @@ absl::StatusOr<ltx::Checksum> PrimaryDatabase::FileChecksumOfPage1Locked() {
 // mode changes it (the change counter), and a copy or another database hardly has the same.
 bool PrimaryDatabase::MatchesPage1() {
   const uint32_t page_bytes = chain_->table().page_bytes();
-  if (!chain_->table_valid() || page_bytes == 0) return false;
+  if (!chain_->table_valid() || replaced_ || chain_->table().size_pages() == 0) return false;
   page_.resize(page_bytes);
   return wal_->ReadPage(1, page_).ok() && ltx::PageChecksum(1, page_) == chain_->table().Get(1);
 }
@@ -242,7 +342,8 @@ void PrimaryDatabase::Suspect(SessionId session) {
 void PrimaryDatabase::Prepare(SessionId session, bool sync) {
   MutexLock lock(mu_);
   if (pending_.has_value()) return;  // Commit will do it all
-  const absl::StatusOr<bool> changed = PrepareRanges(Claimed(session), sync);
+  if (HasLostItsName(session)) return;
+  const absl::StatusOr<bool> changed = PrepareRanges(Claimed(session), sync, "");
   prepared_for_.reset();
   if (changed.ok()) {
     prepared_for_ = session;
@@ -259,6 +360,11 @@ absl::Status PrimaryDatabase::Commit(SessionId session, bool sync, bool recheck)
     pending_.reset();
     chain_->Discard();
   }
+  if (HasLostItsName(session)) {
+    sessions_[session].Clear();
+    if (prepared_for_ == session) prepared_for_.reset();
+    return absl::OkStatus();
+  }
   if (recheck) {
     // An app in trouble lets go of its lock with a hot journal behind it: nothing is committed.
     ASSIGN_OR_RETURN(const bool hot, sqlite::JournalHasContent(options_.path));
@@ -268,10 +374,14 @@ absl::Status PrimaryDatabase::Commit(SessionId session, bool sync, bool recheck)
     }
   }
   if (prepared_for_ != session) {  // nothing was written since Prepare: it is as prepared
-    const absl::StatusOr<bool> changed = PrepareRanges(Claimed(session), sync);
+    const absl::StatusOr<bool> changed = PrepareRanges(Claimed(session), sync, "");
     if (!changed.ok()) {
       SetError(changed.status());
-      if (recheck) Suspect(session);  // nobody can be told: keep at it
+      if (recheck) {
+        Suspect(session);  // nobody can be told: keep at it
+      } else {
+        ++counters_.refused;
+      }
       return changed.status();
     }
   }
@@ -279,7 +389,7 @@ absl::Status PrimaryDatabase::Commit(SessionId session, bool sync, bool recheck)
   if (recheck) {
     RETURN_IF_ERROR(PublishPrepared());
     sessions_[session].Clear();
-    suspects_.Clear();
+    ClearSuspects();
     NoteCaptured();
     SetError(absl::OkStatus());
     return absl::OkStatus();
@@ -299,7 +409,7 @@ void PrimaryDatabase::Done(SessionId session, int error) {
     status = absl::AbortedError(fmt::format("the app's commit failed: errno {}", error));
   }
   if (status.ok()) {
-    suspects_.Clear();
+    ClearSuspects();
     sessions_[session].Clear();
     NoteCaptured();
   } else {
@@ -317,6 +427,7 @@ void PrimaryDatabase::SessionEnded(SessionId session) {
   }
   Suspect(session);
   sessions_.erase(session);
+  inodes_.erase(session);
   lockless_.erase(session);
   // Ranges that the process noted and never sent died with it.
   const absl::StatusOr<bool> present = RefreshFile();
@@ -338,14 +449,18 @@ std::optional<SessionId> PrimaryDatabase::pending_session() {
 absl::Status PrimaryDatabase::CaptureWalLocked() {
   if (pending_.has_value()) return absl::OkStatus();  // a prepared transaction awaits its outcome
   prepared_for_.reset();
-  if (!chain_->table_valid()) {
+  if (!chain_->table_valid() || replaced_) {
     suspects_.AddEverything();
+    // A log of another file says nothing of this one's pages.
+    return replaced_ ? wal_->Resume(/*to_end=*/true) : absl::OkStatus();
+  }
+  if (!file_.is_open()) {  // a WAL without a database
+    wal_retry_ = false;
     return absl::OkStatus();
   }
   bool lost = false;
   const ltx::Position before = chain_->log().tip();
-  const absl::StatusOr<int> files =
-      wal_->Poll(&lost, [this]() REQUIRES(mu_) { NoteChanges(chain_->prepared_changes()); });
+  const absl::StatusOr<int> files = wal_->Poll(&lost, [this]() REQUIRES(mu_) { NotePublished(); });
   wal_retry_ = !files.ok();
   if (lost) {
     LogWarn(
@@ -362,7 +477,11 @@ absl::Status PrimaryDatabase::CaptureWalLocked() {
 
 absl::Status PrimaryDatabase::CaptureWal() {
   MutexLock lock(mu_);
-  if (!file_.is_open()) RETURN_IF_ERROR(RefreshFile().status());
+  if (!file_.is_open()) {
+    RETURN_IF_ERROR(RefreshFile().status());
+  } else {
+    RETURN_IF_ERROR(OpenCurrentFile().status());
+  }
   const absl::Status status = CaptureWalLocked();
   SetError(status);
   return status;
@@ -371,6 +490,7 @@ absl::Status PrimaryDatabase::CaptureWal() {
 absl::Status PrimaryDatabase::Drain() {
   RETURN_IF_ERROR(CaptureWal());
   MutexLock lock(mu_);
+  ++counters_.drains;
   ASSIGN_OR_RETURN(const bool more, wal_->MayHoldMore());
   if (more) suspects_.AddEverything();  // compared when the app lets go of its lock
   wal_->ExpectReset();
@@ -391,26 +511,27 @@ void PrimaryDatabase::Attend() {
   if (!absl::IsUnavailable(status)) SetError(status);
 }
 
+bool PrimaryDatabase::HasLocklessSession() {
+  return std::any_of(lockless_.begin(), lockless_.end(),
+                     [this](SessionId session) { return !IsOfOtherFile(session); });
+}
+
 // Decides the suspects by content.  kUnavailable while an app holds its locks.
 absl::Status PrimaryDatabase::ResolveSuspects(int64_t journal_grace_ms) {
   ASSIGN_OR_RETURN(const bool present, RefreshFile());
-  if (!present) return absl::OkStatus();
-  if (!lockless_.empty()) return absl::UnavailableError("an app that takes no locks has it open");
+  if (!present) {
+    suspects_.Clear();
+    replaced_ = chain_->log().tip().txid != 0;  // whatever comes is compared
+    return absent_since_.count() != 0 || !replaced_ ? absl::OkStatus() : NoDatabase();
+  }
+  if (HasLocklessSession()) return absl::UnavailableError("an app that takes no locks has it open");
   // An app that rolls a hot journal back itself holds EXCLUSIVE and waits for us to take that in.
   RETURN_IF_ERROR(sqlite::SharedLock::Take(file_.fd()).status());
   RETURN_IF_ERROR(SettleHotJournal(journal_grace_ms));
   ASSIGN_OR_RETURN(const sqlite::SharedLock lock, sqlite::SharedLock::Take(file_.fd()));
   // In WAL mode the shared lock keeps nobody from writing, only from leaving the mode.
-  const bool everything = suspects_.everything();
-  ASSIGN_OR_RETURN(const bool changed, CompareSuspects());
-  suspects_.Clear();
-  if (changed) {
-    ++reconciled_;
-    const std::string position = ltx::FormatPosition(chain_->log().tip());
-    if (everything) {
-      LogInfo("reconcile", fmt::format("db={} position={}", name(), position));
-    }
-  }
+  RETURN_IF_ERROR(CompareSuspects());
+  ClearSuspects();
   NoteCaptured();
   SetError(absl::OkStatus());
   return absl::OkStatus();
@@ -435,17 +556,19 @@ absl::Status PrimaryDatabase::SettleHotJournal(int64_t grace_ms) {
 // Compares under SHARED.  In WAL mode a checkpoint may meanwhile bring pages into the file that
 // were committed after our position; so a difference counts only if nothing was committed since it
 // was seen.  In rollback modes the first round is the last.
-absl::StatusOr<bool> PrimaryDatabase::CompareSuspects() {
+absl::Status PrimaryDatabase::CompareSuspects() {
+  const std::string_view why = suspects_.everything()
+                                   ? "the database is not as the chain and the apps have it"
+                                   : "an app has ended in mid-transaction";
   for (int round = 0; round < kReconcileRounds; ++round) {
-    if (!chain_->table_valid()) RETURN_IF_ERROR(wal_->Resume(/*to_end=*/true));
-    const absl::StatusOr<bool> changed = PrepareRanges(suspects_, /*sync=*/false);
+    if (!chain_->table_valid() || replaced_) RETURN_IF_ERROR(wal_->Resume(/*to_end=*/true));
+    const absl::StatusOr<bool> changed = PrepareRanges(suspects_, /*sync=*/false, why);
     if (absl::IsAborted(changed.status())) continue;  // a page changed while it was read
     RETURN_IF_ERROR(changed.status());
-    if (!*changed) return false;
+    if (!*changed) return absl::OkStatus();
     ASSIGN_OR_RETURN(const bool newer, wal_->HasUncaptured());
     if (newer) continue;
-    RETURN_IF_ERROR(PublishPrepared());
-    return true;
+    return PublishPrepared();
   }
   return absl::UnavailableError("the database changes faster than it can be compared");
 }
@@ -456,9 +579,10 @@ DatabaseInfo PrimaryDatabase::Info() {
           .size_pages = chain_->table().size_pages(),
           .page_bytes = chain_->table().page_bytes(),
           .wal = wal_mode_,
+          .deleted = chain_->deleted(),
           .ltx_files = chain_->log().file_count(),
           .ltx_bytes = chain_->log().size_bytes(),
-          .reconciled = reconciled_,
+          .counters = counters_,
           .error = error_};
 }
 

@@ -9,12 +9,14 @@
 
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -38,10 +40,10 @@ class PrimaryDatabase final : public Database {
 
   DatabaseInfo Info() override EXCLUDES(mu_);
 
-  // A session begins, on the file (device, inode).
+  // A session begins, on the file with this inode (0: unknown).
   // lockless: its app takes no locks, so that only its own word tells when it is between
   // transactions.
-  void SessionStarted(SessionId session, bool lockless) EXCLUDES(mu_);
+  void SessionStarted(SessionId session, uint64_t inode, bool lockless) EXCLUDES(mu_);
   void AddDirty(SessionId session, uint64_t offset, uint64_t length) EXCLUDES(mu_);
   void AddEverything(SessionId session) EXCLUDES(mu_);
   // The app is syncing: build and sync the transaction now.  Errors are told by Commit.
@@ -60,6 +62,7 @@ class PrimaryDatabase final : public Database {
   absl::Status Drain() EXCLUDES(mu_);
 
   // Looks whether a program without the shim has changed the database; then all pages are suspects.
+  // A database that stays away is captured as deleted.
   // serve takes in what sessions have sent so far.
   struct Look {
     int locked_by = 0;   // the process whose lock keeps us from knowing; 0: none
@@ -79,9 +82,11 @@ class PrimaryDatabase final : public Database {
   absl::Status Recover(bool in_use) REQUIRES(mu_);
   absl::Status SettleHotJournal(int64_t grace_ms) REQUIRES(mu_);
   absl::Status CaptureWalLocked() REQUIRES(mu_);
-  absl::StatusOr<bool> PrepareRanges(const DirtyRanges& ranges, bool sync) REQUIRES(mu_);
+  absl::StatusOr<bool> PrepareRanges(const DirtyRanges& ranges, bool sync, std::string_view why)
+      REQUIRES(mu_);
   absl::Status PublishPrepared() REQUIRES(mu_);
-  absl::StatusOr<bool> CompareSuspects() REQUIRES(mu_);
+  void NotePublished() REQUIRES(mu_);
+  absl::Status CompareSuspects() REQUIRES(mu_);
   void NoteCaptured() REQUIRES(mu_);
   absl::StatusOr<ltx::Checksum> FileChecksumOfPage1() EXCLUDES(mu_);
   absl::StatusOr<ltx::Checksum> FileChecksumOfPage1Locked() REQUIRES(mu_);
@@ -90,6 +95,14 @@ class PrimaryDatabase final : public Database {
   void Suspect(SessionId session) REQUIRES(mu_);
   absl::Status ResolveSuspects(int64_t journal_grace_ms) REQUIRES(mu_);
   absl::StatusOr<bool> RefreshFile() REQUIRES(mu_);
+  absl::StatusOr<bool> OpenCurrentFile() REQUIRES(mu_);
+  Look LookAtAbsentFile() REQUIRES(mu_);
+  absl::Status CaptureDeletion() REQUIRES(mu_);
+  bool IsOfOtherFile(SessionId session) REQUIRES(mu_);
+  bool HasLostItsName(SessionId session) REQUIRES(mu_);
+  bool HasLocklessSession() REQUIRES(mu_);
+  absl::Status NoDatabase() const;
+  void ClearSuspects() REQUIRES(mu_);
   DirtyRanges Claimed(SessionId session) REQUIRES(mu_);
   void SetError(const absl::Status& status) REQUIRES(mu_);
 
@@ -97,8 +110,14 @@ class PrimaryDatabase final : public Database {
   std::unique_ptr<WalCapture> wal_ GUARDED_BY(mu_);
   absl::flat_hash_map<SessionId, DirtyRanges> sessions_ GUARDED_BY(mu_);
   absl::flat_hash_set<SessionId> lockless_ GUARDED_BY(mu_);
+  // The file that each has open: it may have lost its name to another one since.
+  absl::flat_hash_map<SessionId, uint64_t> inodes_ GUARDED_BY(mu_);
   // What may have changed without a known outcome; compared as soon as that can be done.
   DirtyRanges suspects_ GUARDED_BY(mu_);
+  // The file is another one than the chain is of: nothing counts but a comparison of all pages.
+  bool replaced_ GUARDED_BY(mu_) = false;
+  // Since when there is no file, or an empty one (Clock::Boot); 0: there is one.
+  std::chrono::nanoseconds absent_since_ GUARDED_BY(mu_){0};
   // Whose Prepare is still all there is to prepare, and whose Done is awaited.
   std::optional<SessionId> prepared_for_ GUARDED_BY(mu_);
   std::optional<SessionId> pending_ GUARDED_BY(mu_);
@@ -110,7 +129,8 @@ class PrimaryDatabase final : public Database {
   // one.
   std::optional<uint32_t> captured_counter_ GUARDED_BY(mu_);
   std::optional<uint32_t> prepared_counter_ GUARDED_BY(mu_);
-  uint64_t reconciled_ GUARDED_BY(mu_) = 0;
+  // Why the prepared transaction is one that was made by comparing; empty: it is not.
+  std::string_view prepared_reason_ GUARDED_BY(mu_);
   std::string error_ GUARDED_BY(mu_);
   std::vector<ltx::PageNo> pages_ GUARDED_BY(mu_);
   std::vector<std::byte> page_ GUARDED_BY(mu_);

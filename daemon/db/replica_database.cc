@@ -77,9 +77,11 @@ absl::Status ReplicaDatabase::IdentifyContent() {
   std::vector<ltx::Checksum> checksums;
   ltx::Checksum database = 0;
   RETURN_IF_ERROR(ReadSums(&checksums, &database));
-  if (shape.size_pages == 0) {  // not there yet
-    RETURN_IF_ERROR(chain_->ResetTable(shape.page_bytes, 0, 0, {}));
-    if (chain_->log().tip().txid != 0 && !chain_->log().BeginsWithSnapshot()) {
+  if (shape.size_pages == 0) {  // not there yet, or deleted
+    const std::optional<ltx::Position> deletion =
+        chain_->log().FindChecksum(ltx::kEmptyDatabaseChecksum);
+    RETURN_IF_ERROR(chain_->ResetTable(shape.page_bytes, 0, deletion ? deletion->txid : 0, {}));
+    if (chain_->log().tip().txid != 0 && !deletion && !chain_->log().BeginsWithSnapshot()) {
       NeedSnapshot("the database file is gone");
     }
     return absl::OkStatus();
@@ -102,6 +104,28 @@ absl::Status ReplicaDatabase::KeepDiverged(const std::string& reason) {
   std::vector<ltx::Checksum> sums;
   ltx::Position branch{.txid = chain_->log().tip().txid + 1};
   RETURN_IF_ERROR(ReadSums(&sums, &branch.checksum));
+  RETURN_IF_ERROR(KeepFile(branch));
+  NeedSnapshot(fmt::format("{}; it is kept as {}", reason, BranchDirectory(branch)));
+  return absl::OkStatus();
+}
+
+// (I2) Before a deletion is applied: the chain will be pruned, and the file was the content.
+absl::Status ReplicaDatabase::KeepDeleted() {
+  const ltx::Position branch = chain_->position();
+  if (branch.txid == 0) return absl::OkStatus();  // of no chain: kept when it was found
+  const std::string directory = BranchDirectory(branch);
+  const bool is_new = ::access(directory.c_str(), F_OK) != 0;
+  RETURN_IF_ERROR(KeepFile(branch));
+  if (is_new) {
+    LogWarn("apply", fmt::format("db={} was deleted on the primary; what it was at {} is kept as "
+                                 "{} (litefs branches)",
+                                 name(), ltx::FormatPosition(branch), directory));
+  }
+  return absl::OkStatus();
+}
+
+// Writes the content of the database file as the branch that ends there.
+absl::Status ReplicaDatabase::KeepFile(const ltx::Position& branch) {
   const ReplicaFile::Shape shape = file_->shape();
   const std::string directory = BranchDirectory(branch);
   const std::string path = directory + "/" + ltx::FormatFileName(1, branch.txid);
@@ -129,7 +153,6 @@ absl::Status ReplicaDatabase::KeepDiverged(const std::string& reason) {
     RETURN_IF_ERROR(SyncData(out.get(), path));
     RETURN_IF_ERROR(Rename(directory + "/pending.tmp", path));
   }
-  NeedSnapshot(fmt::format("{}; it is kept as {}", reason, directory));
   return absl::OkStatus();
 }
 
@@ -287,6 +310,7 @@ absl::StatusOr<bool> ReplicaDatabase::CollectPending(LtxPageSource* source) {
       return false;
     }
     RETURN_IF_ERROR(file.status());
+    if (IsDeletion(file->end()) && n != 0) break;  // what is there before it is kept first
     ASSIGN_OR_RETURN(UniqueFd fd, chain_->log().OpenForReading(*file));
     const absl::Status added = source->Add(std::move(fd), chain_->log().PathOf(*file));
     if (absl::IsFailedPrecondition(added) && n != 0) break;  // another page size: by itself
@@ -332,6 +356,7 @@ absl::Status ReplicaDatabase::ApplyBatch(LtxPageSource& source) {
     if (absl::IsDataLoss(fits)) RETURN_IF_ERROR(KeepDiverged(std::string(fits.message())));
     return fits;
   }
+  if (source.first().commit == 0 && file_->shape().size_pages != 0) RETURN_IF_ERROR(KeepDeleted());
   const absl::Status status = file_->Apply(source, header.page_bytes, header.commit);
   if (!status.ok()) {
     error_ = absl::IsUnavailable(status) ? "" : status.ToString();
@@ -341,6 +366,11 @@ absl::Status ReplicaDatabase::ApplyBatch(LtxPageSource& source) {
   if (replace) RETURN_IF_ERROR(chain_->ResetTable(header.page_bytes, 0, 0, {}));
   RETURN_IF_ERROR(chain_->Applied(changes_, header.page_bytes, header.commit, header.max_txid));
   NoteChanges(changes_);
+  counters_.Add({.transactions = header.max_txid - source.first().min_txid + 1,
+                 .files = source.files(),
+                 .pages = changes_.size(),
+                 .bytes = source.bytes(),
+                 .deletions = source.first().commit == 0 ? 1U : 0U});
   CHECK(chain_->position().checksum == source.post_apply());
   if (options_.on_commit) {
     options_.on_commit(name(), source.first().min_txid, header.max_txid);
@@ -363,8 +393,10 @@ DatabaseInfo ReplicaDatabase::Info() {
           .size_pages = chain_->table().size_pages(),
           .page_bytes = chain_->table().page_bytes(),
           .wal = file_ != nullptr && file_->shape().wal,
+          .deleted = IsDeletion(chain_->position()),
           .ltx_files = chain_->log().file_count(),
           .ltx_bytes = chain_->log().size_bytes(),
+          .counters = counters_,
           .error = needs_snapshot_ ? "waits for a snapshot" : error_};
 }
 

@@ -62,6 +62,8 @@ class ReplicaDatabase final : public Database {
   std::string BranchDirectory(const ltx::Position& position) const;
   absl::Status StoreFile(ltx::ByteSource& source, const std::string& path);
   absl::Status KeepDiverged(const std::string& reason) REQUIRES(mu_);
+  absl::Status KeepDeleted() REQUIRES(mu_);
+  absl::Status KeepFile(const ltx::Position& branch) REQUIRES(mu_);
   absl::StatusOr<bool> CollectPending(LtxPageSource* source) REQUIRES(mu_);
   absl::Status ApplyBatch(LtxPageSource& source) REQUIRES(mu_);
   absl::Status CheckFits(LtxPageSource& source, bool replace) REQUIRES(mu_);

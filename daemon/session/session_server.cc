@@ -430,6 +430,7 @@ bool SessionServer::Send(const Session& session, const Message& message, int fd)
 
 bool SessionServer::Refuse(Session& session, int error, const std::string& text) {
   LogWarn("session", text);
+  ++sessions_refused_;
   Send(session, ipc::Welcome{.error = static_cast<uint32_t>(error), .text = text});
   return false;
 }
@@ -458,9 +459,10 @@ bool SessionServer::HandleHello(Session& session, std::string_view message) {
   }
   session.entry = *entry;
   session.pid = hello.pid;
+  ++sessions_begun_;
   const bool lockless = (hello.flags & ipc::kHelloLockless) != 0;
   if (session.entry->primary != nullptr)
-    session.entry->primary->SessionStarted(session.id, lockless);
+    session.entry->primary->SessionStarted(session.id, hello.inode, lockless);
   return Send(
       session,
       ipc::Welcome{.role = options_.store->primary() ? ipc::Role::kPrimary : ipc::Role::kReplica,

@@ -59,6 +59,10 @@ class SessionServer {
   // server's thread.
   void CaptureAll();
   size_t SessionCount(const std::string& database) const;
+  // Since the start: sessions of apps that were welcomed, and that were refused but for files that
+  // are no databases by the configuration.
+  uint64_t sessions_begun() const { return sessions_begun_; }
+  uint64_t sessions_refused() const { return sessions_refused_; }
 
  private:
   struct Session;
@@ -102,6 +106,8 @@ class SessionServer {
   bool attention_ = false;  // some database has suspects or a WAL that could not be captured
   int attention_ms_ = 0;
   int64_t next_attention_ms_ = 0;
+  uint64_t sessions_begun_ = 0;
+  uint64_t sessions_refused_ = 0;
   bool used_ = false;
   int64_t unused_since_ms_ = 0;
   int64_t next_prune_ms_ = 0;

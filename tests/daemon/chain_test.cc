@@ -160,6 +160,62 @@ TEST_F(ChainTest, NoChangeIsNoTransaction) {
   ExpectTip();
 }
 
+// ---- Deletion
+
+TEST_F(ChainTest, ADeletionIsATransactionOfNoPages) {
+  MakeChain();
+  const ltx::Position before = chain().log().tip();
+  EXPECT_FALSE(chain().deleted());
+  ASSERT_TRUE(*chain().PrepareDeletion());
+  ASSERT_TRUE(chain().Publish().ok());
+  EXPECT_TRUE(chain().deleted());
+  EXPECT_EQ(chain().log().tip(), (ltx::Position{before.txid + 1, ltx::kEmptyDatabaseChecksum}));
+  EXPECT_EQ(chain().position(), chain().log().tip());
+  EXPECT_THAT(LastFilesPages(), testing::IsEmpty());
+  const ReplayedChain replayed(database_.ltx_directory());
+  EXPECT_EQ(replayed.AtTip(), "");
+  EXPECT_EQ(replayed.files().at(before.txid + 1).header.commit, 0u);
+  EXPECT_EQ(replayed.files().at(before.txid + 1).header.pre_apply, before.checksum);
+}
+
+TEST_F(ChainTest, NothingIsDeletedTwiceOrBeforeItWasThere) {
+  ASSERT_EQ(database_.Open(), "");
+  EXPECT_FALSE(*chain().PrepareDeletion());
+  database_.Write(1, 1);
+  ASSERT_TRUE(database_.Commit());
+  ASSERT_TRUE(*chain().PrepareDeletion());
+  ASSERT_TRUE(chain().Publish().ok());
+  EXPECT_FALSE(*chain().PrepareDeletion());
+}
+
+TEST_F(ChainTest, GoesOnAfterADeletionWithEveryPage) {
+  MakeChain();
+  for (const uint32_t page_bytes : {512, 1024}) {
+    ASSERT_TRUE(*chain().PrepareDeletion());
+    ASSERT_TRUE(chain().Publish().ok());
+    const ltx::TxId deletion = chain().log().tip().txid;
+    database_.Restart(page_bytes);
+    database_.Write(3, 33);
+    ASSERT_TRUE(database_.Commit({1}));
+    EXPECT_EQ(chain().log().tip().txid, deletion + 1);
+    EXPECT_THAT(LastFilesPages(), testing::ElementsAre(1, 2, 3));
+    ExpectTip();
+  }
+}
+
+TEST_F(ChainTest, ADeletionSurvivesTheLossOfTheTable) {
+  MakeChain();
+  ASSERT_TRUE(*chain().PrepareDeletion());
+  ASSERT_TRUE(chain().Publish().ok());
+  const ltx::Position tip = chain().log().tip();
+  database_.Close();
+  std::filesystem::remove(database_.table_path());
+  EXPECT_EQ(database_.Open(), "");
+  EXPECT_TRUE(chain().table_valid());
+  EXPECT_EQ(chain().position(), tip);
+  EXPECT_TRUE(chain().deleted());
+}
+
 TEST_F(ChainTest, AnotherPageSizePutsEveryPageInTheFile) {
   MakeChain();
   database_.Restart(1024);
