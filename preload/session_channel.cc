@@ -172,6 +172,10 @@ int SessionChannel::Greet(int fd, int64_t deadline) {
       session_.bell_slot = welcome.bell_slot % ipc::kBellCount;
     }
   }
+  if (error == -EPROTO && session_.refusal == 0) {
+    ShimLog("the daemon speaks another protocol version, use both from one release",
+            db_.NameText());
+  }
   if (status_fd >= 0) RawSyscall(SYS_close, status_fd);
   return error;
 }

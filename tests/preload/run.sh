@@ -431,6 +431,12 @@ mute_daemon() {
   matches error "$(cat "$dir/err")" 'disk I/O error'
   expect rows "$(sqlite3 "$db" 'select count(*) from t')" 0
 }
+other_version() { # other_version MODE: refused, and the log says why
+  LITEFS_PRELOAD_LOG=$dir/shim.log; export LITEFS_PRELOAD_LOG
+  refuses_writes version=99 "$1"
+  unset LITEFS_PRELOAD_LOG
+  matches log "$(cat "$dir/shim.log")" 'the daemon speaks another protocol version.*a\.db'
+}
 refuses_writes() { # refuses_writes OPTION MODE
   plain "pragma journal_mode=$2; create table t(x); insert into t values(7)"; start_recorder "$1" timeout=300
   sql 'select x from t'; expect answer "$(cat "$dir/out")" 7
@@ -464,7 +470,7 @@ for mode in delete wal; do
   testcase "several writing processes ($mode)" several_writers $mode
   testcase "a replica refuses writes and not reads ($mode)" refuses_writes role=replica $mode
   testcase "past the lease no write lock ($mode)" refuses_writes lease=expired $mode
-  testcase "a daemon of another version counts as absent ($mode)" refuses_writes version=99 $mode
+  testcase "a daemon of another version counts as absent ($mode)" other_version $mode
   testcase "an absent daemon: locked after the time-out ($mode)" absent_from_the_start $mode
 done
 testcase 'a rollback after a spill' rollback_after_spill
