@@ -107,6 +107,19 @@ def threads():
     for t in several: t.start()
     for t in several: t.join()
     assert not failed, failed
+def deepbind():  # as PHP loads its modules: hides a library from every preload but ours
+    global db
+    import ctypes
+    db.close()
+    lib = ctypes.CDLL("libsqlite3.so.0", mode=os.RTLD_NOW | os.RTLD_LOCAL | os.RTLD_DEEPBIND)
+    handle = ctypes.c_void_p()
+    assert lib.sqlite3_open(path.encode(), ctypes.byref(handle)) == 0
+    assert lib.sqlite3_exec(handle, b"insert into t values ('deep')", None, None, None) == 0
+    assert lib.sqlite3_close(handle) == 0
+    db = connect()
+def close_range():
+    import ctypes
+    assert ctypes.CDLL(None).close_range(min(sockets()), 0xffffffff, 0) == 0
 def chrooted():
     global path, db
     db.close()
@@ -119,7 +132,8 @@ insert(db, "after")
 db.close()
 """
 WAYS = ["nothing", "close_sockets", "closefrom_our_sockets", "dup2_over_sockets", "exhausted", "forked",
-        "spawned", "without_environment", "daemonised", "signals", "threads", "chrooted"]
+        "spawned", "without_environment", "daemonised", "signals", "threads", "deepbind", "close_range",
+        "chrooted"]
 
 
 def library(name):

@@ -1,13 +1,11 @@
 #!/usr/bin/env python3
-"""foreign_abi.py BUILD_DIR: a musl program under the shim is like any other; a 32-bit one, and static ones, run
+"""foreign_abi_test.py BUILD_DIR: a musl program under the shim is like any other; a 32-bit one, and static ones, run
 without it, and what they write is taken in by comparison. SQLite's source is better-sqlite3's."""
 
 import os
 import shutil
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-import cluster  # noqa: E402
+import cluster
 
 FLAGS = ["-O1", "-DSQLITE_THREADSAFE=0", "-DSQLITE_OMIT_LOAD_EXTENSION"]
 # What compiles it, and whether the shim is in it.
