@@ -133,6 +133,12 @@ $(recorder): $(B)/tests/preload/recorder.o $(lib)
 	$(call say,LINK)
 	$(Q)$(CXX) $(HOST) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# What the fault sweeps look at databases with.
+fault_check := $(B)/tests/fault_check
+$(fault_check): $(B)/tests/fault/check.o $(lib)
+	$(call say,LINK)
+	$(Q)$(CXX) $(HOST) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 $(bench_bins): $(B)/bench/%: $(B)/bench/%.o $(lib)
 	$(call say,LINK)
 	$(Q)$(CXX) $(HOST) $(LDFLAGS) -o $@ $^ -lbenchmark_main -lbenchmark $(LDLIBS)
@@ -156,18 +162,20 @@ $(B)/%.h.ok: %.h $(B)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(HOST) -MMD -MP -MT $@ -MF $@.d -fsyntax-only -x c++ -include $< /dev/null && touch $@
 
-system: all
+system: all $(fault_check)
 	@tests/system/run.sh $(B)
 
-sweep: all
-	tests/system/fault_app_test.py $(B) 0
-	tests/system/fault_daemon_test.py $(B) 0
+# In memory, where a sync costs nothing: the faults are the sweep's own.
+SWEEP_DIR ?= /dev/shm
+sweep: all $(fault_check)
+	TMPDIR=$(SWEEP_DIR) tests/system/fault_app_test.py $(B) 0
+	TMPDIR=$(SWEEP_DIR) tests/system/fault_daemon_test.py $(B) 0
 
 # Every program of docs/CLIENTS.md.  Installs packages.
 test-clients: all
 	tests/system/clients/install-all $(B)
 	tests/system/clients_test.py $(B) all
-	tests/system/clients/foreign_abi.py $(B)
+	tests/system/foreign_abi_test.py $(B)
 	tests/system/clients/django_suite.py $(B)
 
 SOAK_SECONDS      ?= 600

@@ -60,10 +60,9 @@ void Delete(int id) {
 void Spill(int id, bool commit) {
   const std::string n = std::to_string(id);
   const bool done =
-      Execute("BEGIN IMMEDIATE") &&
-      Execute("INSERT INTO t VALUES (" + n + ", randomblob(30000))") &&
-      Execute("UPDATE t SET x = randomblob(length(x)) WHERE id <= " + n) &&
-      (!attached || Execute("INSERT INTO b.t VALUES (" + n + ", randomblob(30000))")) &&
+      Execute("BEGIN IMMEDIATE") && Execute("INSERT INTO t VALUES (" + n + ", randomblob(7000))") &&
+      Execute("UPDATE t SET x = randomblob(length(x)) WHERE id <= 4 OR id = " + n) &&
+      (!attached || Execute("INSERT INTO b.t VALUES (" + n + ", randomblob(7000))")) &&
       Execute(commit ? "COMMIT" : "ROLLBACK");
   if (done && commit) Say("+" + n);
   RollBack();
@@ -86,7 +85,7 @@ std::string Shape(std::string shape, std::string* journal) {
 
 void Transactions(const std::string& journal) {
   Insert(100, 10);
-  Insert(101, 9000);
+  Insert(101, 2500);
   Delete(3);
   Spill(102, true);
   Spill(103, false);
@@ -96,7 +95,7 @@ void Transactions(const std::string& journal) {
     Execute("PRAGMA wal_checkpoint(RESTART)");
   }
   Delete(102);
-  Insert(105, 5000);
+  Insert(105, 1500);
   Execute("VACUUM");
   Insert(106, 10);
 }
