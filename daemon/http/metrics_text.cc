@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <optional>
@@ -81,12 +82,15 @@ void Databases(const Json& status, std::string* out) {
   }
 }
 
-// Every number in an object of counters, whatever it is called.
+// Every number in an object of counters, whatever it is called, but those that each database has.
 void Counters(const Json& counters, std::string* out) {
   if (!counters.is_object()) return;
   for (const auto& [key, value] : counters.items()) {
     if (!value.is_number()) continue;
     const std::string name = key + "_total";
+    const bool by_database = std::any_of(kDatabaseMetrics.begin(), kDatabaseMetrics.end(),
+                                         [&](const Metric& other) { return name == other.name; });
+    if (by_database) continue;  // one family is declared once; its sum is the reader's
     const Metric metric{"", name.c_str(), "counter", "See docs/HTTP.md."};
     Head(metric, out);
     Sample(metric, "", value.get<double>(), out);

@@ -78,7 +78,7 @@ TEST(Metrics, HaveTheNodesNumbers) {
          {{{"node_id", "n1"},
            {"last_seen_ms", 250},
            {"databases", {{{"name", "app.db"}, {"txid", "0000000000000010"}}}}}}}}},
-      {"counters", {{"drains", 5}}}};
+      {"counters", {{"drains", 5}, {"reconciled", 3}}}};
   const std::string text = MetricsText(status);
   EXPECT_THAT(text, HasSubstr("litefs_is_primary 0\n"));
   EXPECT_THAT(text, HasSubstr("litefs_uptime_seconds 1.5\n"));
@@ -88,7 +88,8 @@ TEST(Metrics, HaveTheNodesNumbers) {
   EXPECT_THAT(text, HasSubstr("litefs_replica_last_seen_seconds{node=\"n1\"} 0.25\n"));
   EXPECT_THAT(text, HasSubstr("litefs_replica_txid{node=\"n1\",db=\"app.db\"} 16\n"));
   EXPECT_THAT(text, HasSubstr("litefs_drains_total 5\n"));
-  EXPECT_THAT(text, Not(HasSubstr("litefs_sessions")));  // not in this status
+  EXPECT_THAT(text, Not(HasSubstr("litefs_reconciled_total 3\n")));  // declared once, by database
+  EXPECT_THAT(text, Not(HasSubstr("litefs_sessions")));              // not in this status
 }
 
 TEST(Metrics, OfNoStatusAtAllAreStillText) {
