@@ -102,6 +102,16 @@ def strangers(c, primary, replica):
         app.close()
         slowest = max(slowest, check(database, f"after the app's end, {mode}"))
 
+    # A preload does not reach a static binary.
+    static = c.build_program("workload-static", "tests/fault/workload.cc", "-static", "-lsqlite3", "-lm")
+    for mode in ("delete", "wal", "exclusive-wal"):
+        database = f"static-{mode}.db"
+        c.sqlite(primary.path(database), "CREATE TABLE t(id INTEGER PRIMARY KEY, x);")
+        before = primary.status()["counters"]["sessions"]
+        said = c.run([static, primary.path(database), mode], shim=True)[0]
+        cluster.check("+106" in said and "!" not in said, said)
+        slowest = max(slowest, check(database, f"a static binary, {mode}"))
+        cluster.check_equal(primary.status()["counters"]["sessions"], before, "sessions of a static binary")
     other = os.path.join(c.scratch, "other.db")
     c.sqlite(other, "PRAGMA page_size = 1024; CREATE TABLE o(y); INSERT INTO o VALUES (randomblob(9000));")
     os.rename(shutil.copyfile(other, primary.path("moved.tmp")), primary.path("delete.db"))
