@@ -48,7 +48,7 @@ BASE        := -std=c++20 -I. -pthread $(WARN) $(OPT_$(MODE))
 HOST        := $(BASE) -DSPDLOG_SHARED_LIB -DSPDLOG_COMPILED_LIB -DSPDLOG_FMT_EXTERNAL \
                $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 ABSL        := absl_status absl_statusor absl_strings absl_flat_hash_map absl_flat_hash_set
-LDLIBS       = -lcpp-httplib -lzmq -lcurl -lsqlite3 -lxxhash -llz4 -lyaml-cpp -lspdlog -lfmt \
+LDLIBS       = -lcpp-httplib -lzmq -lcurl -lsqlite3 -lxxhash -llz4 -lyaml-cpp -lspdlog -lfmt -lpugixml -lcrypto \
                $(shell pkg-config --libs $(ABSL))
 
 # The shim runs inside other people's processes: it exports only its hooks, needs only libc, and

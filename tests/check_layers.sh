@@ -23,11 +23,13 @@ layer daemon/store       common ltx daemon/db daemon/sqlite
 layer daemon/session     common ipc daemon/db daemon/store
 layer daemon/replication common ltx daemon/db daemon/store
 layer daemon/lease       common ltx
+layer daemon/crypto      common ltx
+layer daemon/archive     common ltx daemon/db daemon/store daemon/crypto
 all=$(ls -d daemon/*/ 2>/dev/null | sed 's|/$||' | tr '\n' ' ')
 layer daemon/cli         common ipc ltx daemon $all
 layer daemon             common ipc ltx $all
 for dir in $all; do
-  case $dir in */sqlite | */db | */store | */session | */replication | */lease | */cli) ;;
+  case $dir in */sqlite | */db | */store | */session | */replication | */lease | */crypto | */archive | */cli) ;;
     *) layer "$dir" common ipc ltx daemon/sqlite daemon/db daemon/store ;;
   esac
 done
