@@ -105,7 +105,8 @@ absl::StatusOr<ltx::Position> ReplicaChain::ReceiveBytes(const std::string& data
 }
 
 absl::Status ReplicaChain::Drop(const std::string& database) {
-  // (I2) The file may be the last copy; the deletion of databases is not replicated yet.
+  // (I2) A deletion is a transaction of the chain.  That the primary does not know the database at
+  // all is none: its .litefs/ may have been removed, and the file here may be the last copy.
   LogWarn("replication", fmt::format("db={} is gone from the primary and kept here", database));
   return absl::OkStatus();
 }
