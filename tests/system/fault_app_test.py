@@ -153,4 +153,4 @@ def test(c, points="3", only=None):
     sys.stdout.flush()
 
 
-cluster.main(test)
+fault_checker.main(test)

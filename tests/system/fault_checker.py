@@ -33,6 +33,13 @@ class Checker:
         return {int(word) for word in self.ask("content", path).split()[1:]}
 
 
+def main(test):
+    """cluster.main, in memory unless TMPDIR says otherwise: a sync costs nothing there, and the faults are ours."""
+    if os.access("/dev/shm", os.W_OK):
+        os.environ.setdefault("TMPDIR", "/dev/shm")
+    cluster.main(test)
+
+
 def check_rows(rows, lines):
     """Every confirmed row is there, and no row whose deletion was confirmed."""
     added = {int(line[1:]) for line in lines if line.startswith("+")}

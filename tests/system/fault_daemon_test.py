@@ -176,4 +176,4 @@ def test(c, points="1", only=None):
     sys.stdout.flush()
 
 
-cluster.main(test)
+fault_checker.main(test)
