@@ -32,6 +32,7 @@ namespace {
 constexpr size_t kMaxConfigBytes = 1 << 20;
 constexpr size_t kMaxIdBytes = 64;
 constexpr size_t kMaxGlobs = 1000;
+constexpr size_t kMaxDialled = 64;
 constexpr std::chrono::milliseconds kMinRetentionAge = std::chrono::seconds(1);
 constexpr uint64_t kMinRetentionBytes = 64 << 10;
 constexpr std::chrono::milliseconds kMaxWriteTimeout = std::chrono::hours(1);
@@ -287,6 +288,23 @@ Problem SetHttpListen(const std::string& value, Config* config) {
   return "";
 }
 
+Problem SetDial(const Values& values, Config* config) {
+  if (values.size() > kMaxDialled) {
+    return fmt::format("{} endpoints, at most {} are allowed", values.size(), kMaxDialled);
+  }
+  std::vector<std::string>& dial = config->replication.dial;
+  dial.clear();
+  for (const std::string& value : values) {
+    std::string endpoint;
+    if (Problem problem = SetEndpoint(value, &endpoint); !problem.empty()) return problem;
+    if (std::find(dial.begin(), dial.end(), endpoint) != dial.end()) {
+      return fmt::format("\"{}\" is there twice", value);
+    }
+    dial.push_back(std::move(endpoint));
+  }
+  return "";
+}
+
 Problem SetLeaseType(const std::string& value) {
   return value == "static" ? "" : fmt::format("\"{}\" is not known (there is: static)", value);
 }
@@ -323,6 +341,9 @@ constexpr std::array kSettings = {
     Setting{"replication.listen", [](const Values& v, Config* c) { return SetListen(v[0], c); }},
     Setting{"replication.primary",
             [](const Values& v, Config* c) { return SetEndpoint(v[0], &c->replication.primary); }},
+    Setting{"replication.accept",
+            [](const Values& v, Config* c) { return SetEndpoint(v[0], &c->replication.accept); }},
+    Setting{"replication.dial", SetDial, /*is_list=*/true},
     Setting{"replication.publish",
             [](const Values& v, Config* c) { return SetBool(v[0], &c->replication.publish); }},
     Setting{"retention.age", [](const Values& v, Config* c) { return SetRetentionAge(v[0], c); }},
@@ -477,16 +498,27 @@ class Walker {
       return Error(LineOf("replication.primary"), "replication.primary",
                    "only a replica follows another node (set lease.primary: false, or remove it)");
     }
-    if (!config_.primary && replication.primary.empty()) {
+    if (config_.primary && !replication.accept.empty()) {
+      return Error(LineOf("replication.accept"), "replication.accept",
+                   "only a replica waits for a primary (set lease.primary: false, or remove it)");
+    }
+    if (!config_.primary && replication.primary.empty() && replication.accept.empty()) {
       return Error(LineOf("lease.primary"), "lease.primary",
-                   "a replica needs replication.primary, the endpoint of its primary");
+                   "a replica needs replication.primary, the endpoint of its primary, or "
+                   "replication.accept, where the primary connects to it");
     }
-    if (!config_.primary && !replication.listen.empty()) {
-      return Error(LineOf("replication.listen"), "replication.listen",
-                   "only a primary serves replicas (set it to off)");
+    if (!replication.primary.empty() && !replication.accept.empty()) {
+      return Error(LineOf("replication.accept"), "replication.accept",
+                   "a replica either follows replication.primary or waits for it, not both");
     }
-    for (const auto& [key, endpoint] : {std::pair{"replication.listen", replication.listen},
-                                        std::pair{"replication.primary", replication.primary}}) {
+    std::vector<std::pair<std::string, std::string>> endpoints = {
+        {"replication.listen", replication.listen},
+        {"replication.primary", replication.primary},
+        {"replication.accept", replication.accept}};
+    for (const std::string& endpoint : replication.dial) {
+      endpoints.emplace_back("replication.dial", endpoint);
+    }
+    for (const auto& [key, endpoint] : endpoints) {
       if (config_.insecure || StaysOnThisMachine(endpoint)) continue;
       return Error(LineOf(key), key,
                    fmt::format("\"{}\" leaves this machine, and there is no authentication yet: "

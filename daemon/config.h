@@ -23,13 +23,17 @@
 namespace litefs {
 
 struct ReplicationConfig {
-  // Where a primary serves replicas; empty: nowhere.  PUB binds this, the pull ROUTER PullEndpoint
-  // of it.
+  // Where a primary, or a replica that has replicas of its own, serves them; empty: nowhere.  PUB
+  // binds this, the pull ROUTER PullEndpoint of it.
   std::string listen;
   // Whom a replica follows (its `listen`); empty on a primary.
   std::string primary;
-  // Whether the primary pushes (PUB) as well as answering pulls.
+  // Whether a node with `listen` pushes (PUB) as well as answering pulls.
   bool publish = true;
+  // Replicas (their `accept`) that this node connects to, instead of waiting for them.
+  std::vector<std::string> dial;
+  // Where a replica waits for its primary to connect, instead of `primary`.
+  std::string accept;
 };
 
 // The HTTP API (docs/HTTP.md).

@@ -1,9 +1,7 @@
 // The composition root of a running node: what RunDaemon makes and in which order it ends.
 //
-//   primary:  Store ◄── SessionServer (this thread)       ReplicationServer ──► PrimaryChain ──►
-//   Store replica:  Store ◄── SessionServer (this thread)       ReplicationClient ──► ReplicaChain
-//   ──► Store
-//                                                         Applier ──► Store
+//   Store ◄── SessionServer (this thread)
+//   Store ◄── NodeReplication (threads of its own)
 
 #include "daemon/daemon.h"
 
@@ -25,11 +23,8 @@
 #include "common/posix_io.h"
 #include "common/status_macros.h"
 #include "daemon/http/http_server.h"
-#include "daemon/node_chain.h"
-#include "daemon/replication/replication_client.h"
-#include "daemon/replication/replication_server.h"
+#include "daemon/node_replication.h"
 #include "daemon/session/session_server.h"
-#include "daemon/store/applier.h"
 #include "daemon/store/node_directory.h"
 #include "daemon/store/store.h"
 #include "daemon/version.h"
@@ -48,13 +43,11 @@ class Daemon {
   absl::Status Run() { return server_->Run(); }
 
  private:
-  absl::Status StartReplication();
   absl::Status StartHttp();
   void StopThreads();
   void SignalReady();
   void Control(const std::string& text, SessionServer::Respond respond);
   nlohmann::json Status();
-  nlohmann::json ReplicationStatus();
   void Position(const std::string& name, const SessionServer::Respond& respond);
   void Export(const std::string& name, SessionServer::Respond respond);
 
@@ -65,11 +58,7 @@ class Daemon {
   std::unique_ptr<store::Store> store_;
   http::EventFeed events_;
   std::unique_ptr<SessionServer> server_;
-  std::unique_ptr<store::Applier> applier_;
-  std::unique_ptr<PrimaryChain> source_;
-  std::unique_ptr<ReplicaChain> sink_;
-  std::unique_ptr<replication::ReplicationServer> publisher_;
-  std::unique_ptr<replication::ReplicationClient> follower_;
+  std::unique_ptr<NodeReplication> replication_;
   std::unique_ptr<http::HttpServer> http_;
   std::vector<std::thread> exports_;
   const std::chrono::nanoseconds started_ = SystemClock().Boot();
@@ -105,7 +94,7 @@ absl::Status Daemon::Start() {
                         .clock = &SystemClock(),
                         .on_commit = [this](const std::string& name, ltx::TxId min, ltx::TxId max) {
                           events_.Publish({.database = name, .min_txid = min, .max_txid = max});
-                          if (publisher_ != nullptr) publisher_->Committed(name, min, max);
+                          if (replication_ != nullptr) replication_->Committed(name, min, max);
                         }}));
   ASSIGN_OR_RETURN(
       server_,
@@ -118,46 +107,14 @@ absl::Status Daemon::Start() {
                                  Control(text, std::move(respond));
                                },
                            .stop_when_unused = options_.while_used}));
-  RETURN_IF_ERROR(EndpointError(StartReplication()));
+  replication_ = std::make_unique<NodeReplication>(config_, node_.get(), store_.get());
+  RETURN_IF_ERROR(EndpointError(replication_->Start()));
   RETURN_IF_ERROR(EndpointError(StartHttp()));
   LogInfo("daemon", fmt::format("ready dir={} node={} cluster={} role={}", config_.dir,
                                 Hex16(node_->node_id()), node_->cluster_id(),
                                 config_.primary ? "primary" : "replica"));
   SignalReady();
   return absl::OkStatus();
-}
-
-absl::Status Daemon::StartReplication() {
-  const ReplicationConfig& replication = config_.replication;
-  if (!config_.primary) {
-    applier_ = std::make_unique<store::Applier>(store_.get());
-    applier_->Start();
-    sink_ = std::make_unique<ReplicaChain>(store_.get(), applier_.get(), node_->temporary_path());
-    follower_ = std::make_unique<replication::ReplicationClient>(
-        replication::ReplicationClient::Options{
-            .pub_endpoint = replication.primary,
-            .pull_endpoint = PullEndpoint(replication.primary),
-            .cluster_id = node_->cluster_id(),
-            .node_id = Hex16(node_->node_id()),
-            .on_cluster_adopted =
-                [this](const std::string& cluster_id) {
-                  if (const absl::Status status = node_->JoinCluster(cluster_id); !status.ok()) {
-                    LogError("daemon", status.ToString());
-                  }
-                }},
-        sink_.get());
-    return follower_->Start();
-  }
-  if (replication.listen.empty()) return absl::OkStatus();
-  source_ = std::make_unique<PrimaryChain>(store_.get());
-  publisher_ = std::make_unique<replication::ReplicationServer>(
-      replication::ReplicationServer::Options{.pub_endpoint = replication.listen,
-                                              .pull_endpoint = PullEndpoint(replication.listen),
-                                              .cluster_id = node_->cluster_id(),
-                                              .node_id = Hex16(node_->node_id()),
-                                              .publish = replication.publish},
-      source_.get());
-  return publisher_->Start();
 }
 
 absl::Status Daemon::StartHttp() {
@@ -181,9 +138,7 @@ void Daemon::StopThreads() {
   http_.reset();
   for (std::thread& thread : exports_) thread.join();
   exports_.clear();
-  if (follower_ != nullptr) follower_->Stop();
-  if (applier_ != nullptr) applier_->Stop();
-  if (publisher_ != nullptr) publisher_->Stop();
+  if (replication_ != nullptr) replication_->Stop();
 }
 
 void Daemon::SignalReady() {
@@ -290,6 +245,8 @@ nlohmann::json Daemon::Status() {
                  {"reconciled", info.counters.reconciled},
                  {"sessions", server_->SessionCount(entry->database->name())},
                  {"error", info.error}});
+    nlohmann::json lag = replication_->LagJson(entry->database->name(), info.position);
+    if (!lag.is_null()) json["lag"] = std::move(lag);
     databases.push_back(std::move(json));
   }
   const auto uptime =
@@ -302,33 +259,8 @@ nlohmann::json Daemon::Status() {
           {"dir", config_.dir},
           {"uptime_ms", uptime.count()},
           {"databases", databases},
-          {"replication", ReplicationStatus()},
+          {"replication", replication_->StatusJson()},
           {"counters", CountersJson(counters, *server_)}};
-}
-
-nlohmann::json Daemon::ReplicationStatus() {
-  nlohmann::json json = {{"listen", config_.replication.listen},
-                         {"primary", config_.replication.primary},
-                         {"replicas", nlohmann::json::array()}};
-  if (publisher_ != nullptr) {
-    for (const replication::PeerStatus& peer : publisher_->Peers()) {
-      nlohmann::json databases = nlohmann::json::array();
-      for (const replication::DatabaseState& state : peer.acknowledged) {
-        databases.push_back({{"name", state.name}, {"txid", Hex16(state.position.txid)}});
-      }
-      json["replicas"].push_back({{"node_id", peer.node_id},
-                                  {"last_seen_ms", peer.last_seen_ms},
-                                  {"databases", databases}});
-    }
-  }
-  if (follower_ != nullptr) {
-    const replication::ClientStatus status = follower_->Status();
-    json["connected"] = status.connected;
-    json["lag_transactions"] = status.lag_transactions;
-    json["lag_ms"] = status.beacon_age_ms;
-    json["last_error"] = status.last_error;
-  }
-  return json;
 }
 
 // Signals go to the main loop's descriptor; every thread inherits the mask.

@@ -20,25 +20,43 @@ replication::ChainFile Describe(UniqueFd fd, const db::LtxFileRef& file) {
           .min_txid = file.min_txid,
           .max_txid = file.max_txid,
           .pre_apply = file.pre_apply,
-          .post_apply = file.post_apply};
+          .post_apply = file.post_apply,
+          .committed_ms = static_cast<uint64_t>(file.timestamp_ms),
+          .end_bytes = file.end_bytes};
+}
+
+std::optional<db::LtxFileRef> LastServed(const store::Store::Entry& entry) {
+  if (entry.replica != nullptr) return entry.replica->served();
+  const absl::StatusOr<db::LtxFileRef> last = entry.database->log().Last();
+  return last.ok() ? std::optional(*last) : std::nullopt;
 }
 
 }  // namespace
 
-std::vector<replication::DatabaseState> PrimaryChain::States() {
-  std::vector<replication::DatabaseState> states;
+std::vector<replication::ChainTip> ServedChain::States() {
+  std::vector<replication::ChainTip> tips;
   for (store::Store::Entry* entry : store_->All()) {
-    const ltx::Position tip = entry->database->log().tip();
-    if (tip.txid != 0) states.push_back({entry->database->name(), tip});
+    const std::optional<db::LtxFileRef> last = LastServed(*entry);
+    if (!last) continue;
+    tips.push_back({.name = entry->database->name(),
+                    .position = last->end(),
+                    .committed_ms = static_cast<uint64_t>(last->timestamp_ms),
+                    .end_bytes = last->end_bytes});
   }
-  return states;
+  return tips;
 }
 
-absl::StatusOr<replication::ChainFile> PrimaryChain::FileAfter(const std::string& database,
-                                                               const ltx::Position& from) {
+absl::StatusOr<replication::ChainFile> ServedChain::FileAfter(const std::string& database,
+                                                              const ltx::Position& from) {
   store::Store::Entry* const entry = store_->Find(database);
   if (entry == nullptr) return NoSuchDatabase(database);
-  ASSIGN_OR_RETURN(const db::LtxFileRef file, entry->database->log().FileAfter(from));
+  const absl::StatusOr<db::LtxFileRef> next = entry->database->log().FileAfter(from);
+  if (absl::IsNotFound(next.status())) {
+    const bool between_chains = entry->database->log().file_count() == 0 && LastServed(*entry);
+    if (between_chains) return absl::UnavailableError("the chain is being replaced");
+  }
+  RETURN_IF_ERROR(next.status());
+  const db::LtxFileRef& file = *next;
   absl::StatusOr<UniqueFd> fd = entry->database->log().OpenForReading(file);
   if (absl::IsNotFound(fd.status())) {  // pruned since
     return absl::OutOfRangeError(ltx::FormatPosition(from) + " is not in the chain any more");
@@ -47,7 +65,7 @@ absl::StatusOr<replication::ChainFile> PrimaryChain::FileAfter(const std::string
   return Describe(*std::move(fd), file);
 }
 
-absl::StatusOr<replication::ChainFile> PrimaryChain::Snapshot(const std::string& database) {
+absl::StatusOr<replication::ChainFile> ServedChain::Snapshot(const std::string& database) {
   store::Store::Entry* const entry = store_->Find(database);
   if (entry == nullptr) return NoSuchDatabase(database);
   db::LtxFileRef file;
@@ -57,8 +75,8 @@ absl::StatusOr<replication::ChainFile> PrimaryChain::Snapshot(const std::string&
   return Describe(std::move(fd), file);
 }
 
-absl::StatusOr<replication::ChainFile> PrimaryChain::Delta(const std::string& database,
-                                                           const replication::PageSums& base) {
+absl::StatusOr<replication::ChainFile> ServedChain::Delta(const std::string& database,
+                                                          const replication::PageSums& base) {
   store::Store::Entry* const entry = store_->Find(database);
   if (entry == nullptr) return NoSuchDatabase(database);
   db::LtxFileRef file;
@@ -82,6 +100,7 @@ absl::StatusOr<ltx::Position> ReplicaChain::Receive(const std::string& database,
                    store_->FindOrCreate(database, /*in_use=*/false));
   ASSIGN_OR_RETURN(const ltx::Position position, entry->replica->Receive(file_fd, size_bytes));
   applier_->Notify();
+  on_stored_(database, position.txid);
   return position;
 }
 
@@ -101,6 +120,7 @@ absl::StatusOr<ltx::Position> ReplicaChain::ReceiveBytes(const std::string& data
   ltx::SpanSource source(ltx_file);
   ASSIGN_OR_RETURN(const ltx::Position position, entry->replica->Receive(source));
   applier_->Notify();
+  on_stored_(database, position.txid);
   return position;
 }
 

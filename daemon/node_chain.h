@@ -1,20 +1,29 @@
-// The store as replication sees it: PrimaryChain gives chains away, ReplicaChain takes them in.
+// The store as replication sees it: ServedChain gives chains away, ReplicaChain takes them in.
+//
+// A replica serves what it has stored, not only what it has applied: it is verified and will be
+// applied, and a reader in the way here holds up nobody further on.  Snapshots and differences are
+// of the applied content; the stored files lead on from it.
 
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "daemon/replication/chain.h"
+#include "daemon/replication/lag_table.h"
 #include "daemon/store/applier.h"
 #include "daemon/store/store.h"
 
 namespace litefs {
 
-class PrimaryChain final : public replication::ChainSource {
+class ServedChain final : public replication::ChainSource {
  public:
-  explicit PrimaryChain(store::Store* store) : store_(store) {}
-  std::vector<replication::DatabaseState> States() override;
+  // upstream: what a replica knows of its primary; null on a primary.  Both must outlive this.
+  ServedChain(store::Store* store, const replication::LagTable* upstream)
+      : store_(store), upstream_(upstream) {}
+  std::vector<replication::ChainTip> States() override;
+  bool Complete() override { return upstream_ == nullptr || upstream_->complete(); }
   absl::StatusOr<replication::ChainFile> FileAfter(const std::string& database,
                                                    const ltx::Position& from) override;
   absl::StatusOr<replication::ChainFile> Snapshot(const std::string& database) override;
@@ -23,12 +32,19 @@ class PrimaryChain final : public replication::ChainSource {
 
  private:
   store::Store* const store_;
+  const replication::LagTable* const upstream_;
 };
 
 class ReplicaChain final : public replication::ChainSink {
  public:
-  ReplicaChain(store::Store* store, store::Applier* applier, std::string temporary_directory)
-      : store_(store), applier_(applier), temporary_(std::move(temporary_directory)) {}
+  // on_stored: called on the receiving thread with each database's new tip.
+  using OnStored = std::function<void(const std::string& database, ltx::TxId txid)>;
+  ReplicaChain(store::Store* store, store::Applier* applier, std::string temporary_directory,
+               OnStored on_stored)
+      : store_(store),
+        applier_(applier),
+        temporary_(std::move(temporary_directory)),
+        on_stored_(std::move(on_stored)) {}
   std::vector<replication::DatabaseState> States() override;
   absl::StatusOr<ltx::Position> Receive(const std::string& database, int file_fd,
                                         uint64_t size_bytes) override;
@@ -43,6 +59,7 @@ class ReplicaChain final : public replication::ChainSink {
   store::Store* const store_;
   store::Applier* const applier_;
   const std::string temporary_;
+  const OnStored on_stored_;
 };
 
 }  // namespace litefs

@@ -16,8 +16,25 @@ constexpr std::chrono::milliseconds kTimeout = std::chrono::seconds(10);
 
 using Rows = std::vector<std::vector<std::string>>;
 
+// "3 transactions, 1.2 KiB, 40 ms"; what is not known is said so, and never 0.
+std::string LagText(const nlohmann::json& lag) {
+  if (!lag.is_object()) return "unknown";
+  const auto known = [&](const char* key) { return lag.contains(key) && lag[key].is_number(); };
+  const std::string time =
+      known("ms") ? FormatDuration(std::chrono::milliseconds(Number(lag, "ms"))) : "unknown time";
+  if (Number(lag, "transactions") == 0) {
+    return known("ms") && Number(lag, "ms") == 0 ? "0" : time;
+  }
+  return fmt::format(
+      "{} transactions, {}, {}", Number(lag, "transactions"),
+      known("bytes") ? FormatSize(static_cast<uint64_t>(Number(lag, "bytes"))) : "unknown size",
+      time);
+}
+
 std::string DatabaseTable(const nlohmann::json& status) {
+  const bool lags = Text(status, "role") == "replica";
   Rows rows = {{"DATABASE", "TXID", "CHECKSUM", "SIZE", "JOURNAL", "LTX FILES", "SESSIONS"}};
+  if (lags) rows[0].push_back("BEHIND");
   std::string errors;
   for (const auto& database : Items(status, "databases")) {
     const uint64_t size = static_cast<uint64_t>(Number(database, "pages")) *
@@ -28,6 +45,7 @@ std::string DatabaseTable(const nlohmann::json& status) {
                     fmt::format("{} ({})", Number(database, "ltx_files"),
                                 FormatSize(static_cast<uint64_t>(Number(database, "ltx_bytes")))),
                     fmt::format("{}", Number(database, "sessions"))});
+    if (lags) rows.back().push_back(LagText(database.value("lag", nlohmann::json())));
     const std::string error = Text(database, "error");
     if (!error.empty()) errors += fmt::format("{}: {}\n", Text(database, "name"), error);
   }
@@ -51,17 +69,36 @@ std::string ReplicaTable(const nlohmann::json& replication) {
   return rows.size() == 1 ? "no replica has been seen\n" : Table(rows);
 }
 
-std::string ReplicationText(const nlohmann::json& replication) {
+std::string FollowingText(const nlohmann::json& replication) {
   const std::string primary = Text(replication, "primary");
-  if (!primary.empty()) {
-    return fmt::format("following {} ({}), {} transactions and {} behind\n", primary,
-                       Flag(replication, "connected") ? "connected" : "NOT CONNECTED",
-                       Number(replication, "lag_transactions"),
-                       FormatDuration(std::chrono::milliseconds(Number(replication, "lag_ms"))));
-  }
+  const std::string accept = Text(replication, "accept");
+  if (primary.empty() && accept.empty()) return "";
+  const nlohmann::json lag = {{"transactions", replication.value("lag_transactions", 0)},
+                              {"bytes", replication.value("lag_bytes", nlohmann::json())},
+                              {"ms", replication.value("lag_ms", nlohmann::json())}};
+  std::string out = fmt::format(
+      "{} ({}), {} behind\n",
+      primary.empty() ? "followed by a primary that connects to " + accept : "following " + primary,
+      Flag(replication, "connected") ? "connected" : "NOT CONNECTED", LagText(lag));
+  const std::string error = Text(replication, "last_error");
+  if (!Flag(replication, "connected") && !error.empty()) out += fmt::format("  {}\n", error);
+  return out;
+}
+
+std::string ReplicationText(const nlohmann::json& replication) {
+  std::string out = FollowingText(replication);
   const std::string listen = Text(replication, "listen");
-  if (listen.empty() || listen == "off") return "replication: off\n";
-  return fmt::format("serving replicas on {}\n{}", listen, ReplicaTable(replication));
+  const bool listens = !listen.empty() && listen != "off";
+  if (listens) out += fmt::format("serving replicas on {}\n", listen);
+  const auto dialled = Items(replication, "dial");
+  for (const auto& dial : dialled) {
+    const std::string error = Text(dial, "last_error");
+    out += fmt::format("serving {} ({}){}\n", Text(dial, "endpoint"),
+                       Flag(dial, "connected") ? "connected" : "NOT CONNECTED",
+                       error.empty() ? "" : ": " + error);
+  }
+  if (listens || !dialled.empty()) out += ReplicaTable(replication);
+  return out.empty() ? "replication: off\n" : out;
 }
 
 std::string StatusText(const nlohmann::json& status) {

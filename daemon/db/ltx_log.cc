@@ -86,6 +86,7 @@ absl::Status LtxLog::Load(std::string* report) {
     size_bytes_ += DiskBytes(file->size_bytes);
     files_.push_front(*file);
   }
+  for (LtxFileRef& file : files_) file.end_bytes = end_bytes_ += file.size_bytes;
   return absl::OkStatus();
 }
 
@@ -118,6 +119,7 @@ absl::Status LtxLog::Append(const std::string& temporary, const LtxFileRef& file
   }
   RETURN_IF_ERROR(Rename(temporary, PathOf(file)));
   files_.push_back(file);
+  files_.back().end_bytes = end_bytes_ += file.size_bytes;
   size_bytes_ += DiskBytes(file.size_bytes);
   return absl::OkStatus();
 }

@@ -26,6 +26,9 @@ struct LtxFileRef {
   ltx::Checksum post_apply = 0;
   uint64_t size_bytes = 0;
   int64_t timestamp_ms = 0;
+  // Set by the log: the size of all files that entered it up to this one, those included that have
+  // left it since it was opened.
+  uint64_t end_bytes = 0;
 
   ltx::Position end() const { return {max_txid, post_apply}; }
 };
@@ -79,6 +82,7 @@ class LtxLog {
   mutable Mutex mu_;
   std::deque<LtxFileRef> files_ GUARDED_BY(mu_);
   uint64_t size_bytes_ GUARDED_BY(mu_) = 0;
+  uint64_t end_bytes_ GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace litefs::db

@@ -35,6 +35,7 @@ absl::StatusOr<std::unique_ptr<ReplicaDatabase>> ReplicaDatabase::Open(DatabaseO
                                                   .clock = database->options_.clock,
                                                   .replica = true},
                                                  report));
+  database->Serve();
   MutexLock lock(database->mu_);
   if (const absl::Status status = database->OpenFile(); !status.ok()) {
     *report += fmt::format("{}: {}\n", database->name(), status.ToString());
@@ -237,7 +238,19 @@ absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(ltx::ByteSource& source) 
     RETURN_IF_ERROR(chain_->Accept(temporary, file));
   }
   if (replaces) needs_snapshot_ = false;
+  Serve();
   return chain_->log().tip();
+}
+
+void ReplicaDatabase::Serve() {
+  const absl::StatusOr<LtxFileRef> last = chain_->log().Last();
+  MutexLock lock(served_mu_);
+  if (last.ok()) served_ = *last;
+}
+
+std::optional<LtxFileRef> ReplicaDatabase::served() const {
+  MutexLock lock(served_mu_);
+  return served_;
 }
 
 // (I2) Another branch, or one too old to be continued: its files leave the chain and are kept.

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -29,6 +30,9 @@ class ReplicaDatabase final : public Database {
   // The end of what is stored.  If the content belongs to no chain (somebody else has written it):
   // transaction 0 with the content's checksum, or {0, empty} if there is nothing.
   ltx::Position stored_position() EXCLUDES(receive_mu_, mu_);
+  // The last file of what is stored, as those who follow this node are to see it: without the
+  // moment in which one chain has gone and another has not come.  None: nothing has been stored.
+  std::optional<LtxFileRef> served() const EXCLUDES(served_mu_);
   // The checksums of the file's pages from page 1 on, read anew, and their size; nothing if there
   // are more than max_pages.
   absl::StatusOr<std::vector<ltx::Checksum>> PageSums(uint64_t max_pages, uint32_t* page_bytes)
@@ -60,6 +64,7 @@ class ReplicaDatabase final : public Database {
   absl::Status AcceptOtherBranch(const std::string& temporary, const LtxFileRef& file)
       REQUIRES(receive_mu_) EXCLUDES(mu_);
   std::string BranchDirectory(const ltx::Position& position) const;
+  void Serve() EXCLUDES(served_mu_);
   absl::Status StoreFile(ltx::ByteSource& source, const std::string& path);
   absl::Status KeepDiverged(const std::string& reason) REQUIRES(mu_);
   absl::Status KeepDeleted() REQUIRES(mu_);
@@ -74,6 +79,8 @@ class ReplicaDatabase final : public Database {
   std::vector<PageChange> changes_ GUARDED_BY(mu_);
   std::string error_ GUARDED_BY(mu_);
   std::atomic<bool> needs_snapshot_ = false;
+  mutable Mutex served_mu_;  // after all others
+  std::optional<LtxFileRef> served_ GUARDED_BY(served_mu_);
 };
 
 }  // namespace litefs::db

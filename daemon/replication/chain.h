@@ -1,6 +1,6 @@
-// What replication needs of a node's databases: a source of LTX files on the primary and a sink for
-// them on the replica.  The store implements both; replication knows no file names, locks or
-// SQLite.
+// What replication needs of a node's databases: a source of LTX files, on the primary and on a
+// replica that serves others, and a sink for them on a replica.  The store implements both;
+// replication knows no file names, locks or SQLite.
 
 #pragma once
 
@@ -26,6 +26,20 @@ struct ChainFile {
   ltx::TxId max_txid = 0;
   ltx::Checksum pre_apply = 0;  // 0 for a snapshot (min_txid 1)
   ltx::Checksum post_apply = 0;
+  uint64_t committed_ms = 0;  // when, by the primary's wall clock (LTX header: timestamp)
+  uint64_t end_bytes = 0;     // as ChainTip's
+};
+
+// The end of a database's chain.
+struct ChainTip {
+  std::string name;
+  ltx::Position position;
+  uint64_t committed_ms = 0;  // of its last transaction
+  // Size of all files of the chain up to here, counted by the source from where it likes: the
+  // difference of two tells what lies between.
+  uint64_t end_bytes = 0;
+
+  friend bool operator==(const ChainTip&, const ChainTip&) = default;
 };
 
 struct DatabaseState {
@@ -41,14 +55,16 @@ struct PageSums {
   std::vector<ltx::Checksum> pages;
 };
 
-// The primary's databases.  Any thread.
+// The databases that a node serves.  Any thread.
 class ChainSource {
  public:
   virtual ~ChainSource() = default;
 
-  // Every database.  A database missing here is dropped on the replicas, so the list must be
-  // complete before a ReplicationServer is started.
-  virtual std::vector<DatabaseState> States() = 0;
+  // Every database.  A database missing here is dropped on the replicas, so a primary's list must
+  // be complete before a ReplicationServer is started; a replica's server says whether it is.
+  virtual std::vector<ChainTip> States() = 0;
+  // Whether States names all that there is; until then nothing is dropped on the replicas.
+  virtual bool Complete() { return true; }
 
   // The file of the chain that follows position from.  Called from the server's socket thread: it
   // opens one file and does not wait.

@@ -58,6 +58,8 @@ void Follower::SessionStarted() {
   positions_asked_ = false;
   positions_not_before_ = Time(0);
   positions_after_.clear();
+  listed_all_ = false;
+  status_->lag.SessionStarted();
 }
 
 // ---- What the primary has
@@ -72,9 +74,9 @@ void Follower::On(const Positions& positions, Time now) {
     positions_seen_.clear();
     positions_sequence_ = positions.sequence;
   }
-  for (const DatabaseState& state : positions.databases) {
-    positions_seen_.insert(state.name);
-    Learn(state.name, state.position, positions.sequence, now);
+  for (const ChainTip& tip : positions.databases) {
+    positions_seen_.insert(tip.name);
+    Learn(tip, positions.sequence, now);
   }
   positions_asked_ = false;
   if (!positions.last) {
@@ -87,8 +89,19 @@ void Follower::On(const Positions& positions, Time now) {
   positions_after_.clear();
   positions_not_before_ = now + kPositionsSpacing;
   tips_.AdvanceSequence(positions.sequence);
-  DropMissing(positions_sequence_);
+  listed_all_ = positions.complete;
+  if (listed_all_) DropMissing(positions_sequence_);
   positions_seen_.clear();
+  CheckComplete();
+}
+
+// Tells our own replicas whether all that the primary has is here.
+void Follower::CheckComplete() {
+  const bool all_here = std::all_of(tips_.tips().begin(), tips_.tips().end(), [&](const auto& tip) {
+    const auto it = databases_.find(tip.first);
+    return it != databases_.end() && it->second.stored.txid != 0;
+  });
+  status_->lag.SetComplete(listed_all_ && all_here);
 }
 
 // Drops what a whole listing, begun at this sequence, did not name.
@@ -109,27 +122,26 @@ void Follower::DropMissing(uint64_t sequence) {
     CloseStream(database);
     tips_.Forget(name);
     unacknowledged_.erase(name);
-    status_->ForgetDatabase(name);
+    status_->lag.Forget(name);
     it = databases_.erase(it);
   }
 }
 
 void Follower::On(const Beacon& beacon, Time now) {
   const bool is_latest = beacon.sequence >= tips_.sequence();
-  for (const DatabaseState& state : beacon.changed) {
-    Learn(state.name, state.position, beacon.sequence, now);
-  }
+  for (const ChainTip& tip : beacon.changed) Learn(tip, beacon.sequence, now);
   tips_.AdvanceSequence(beacon.sequence);
   const bool same =
       beacon.database_count == tips_.tips().size() && beacon.state_digest == tips_.digest();
-  if (is_latest && !same) WantPositions(now);
+  if (same) status_->lag.SetAsOf(beacon.as_of_ms);
+  if (is_latest && (!same || (beacon.complete && !listed_all_))) WantPositions(now);
 }
 
-void Follower::Learn(const std::string& name, const ltx::Position& position, uint64_t sequence,
-                     Time now) {
-  tips_.Learn(name, position, sequence);
-  Compare(name, now);
-  ShowStatus(name);
+void Follower::Learn(const ChainTip& tip, uint64_t sequence, Time now) {
+  const bool is_new = tips_.Find(tip.name) == nullptr;
+  if (tips_.Learn(tip, sequence)) status_->lag.Learn(tip);
+  if (is_new && DatabaseOf(tip.name).stored.txid == 0) status_->lag.SetComplete(false);
+  Compare(tip.name, now);
 }
 
 bool Follower::IsBehind(const std::string& name, const Database& database) const {
@@ -172,7 +184,10 @@ void Follower::On(const Transaction& transaction, std::span<const std::byte> pay
   const bool intact = !transaction.has_payload ||
                       (payload.size() == file.size_bytes && Digest(payload) == transaction.digest);
   if (!intact) ++status_->corrupt;
-  tips_.Learn(name, {file.max_txid, file.post_apply}, transaction.sequence);
+  tips_.Learn(
+      {name, {file.max_txid, file.post_apply}, transaction.committed_ms, transaction.end_bytes},
+      transaction.sequence);
+  status_->lag.Learn(name, file, transaction.committed_ms, transaction.end_bytes);
   Database& database = DatabaseOf(name);
   if (transaction.has_payload && intact && Follows(file, database.stored) && !database.pulling) {
     // Unless it waits for a retry: then this would fail as the last one did.
@@ -188,7 +203,6 @@ void Follower::On(const Transaction& transaction, std::span<const std::byte> pay
   } else {
     Want(name, now);
   }
-  ShowStatus(name);
 }
 
 void Follower::On(const Chunk& chunk, std::span<const std::byte> payload, Time now) {
@@ -204,6 +218,10 @@ void Follower::On(const Chunk& chunk, std::span<const std::byte> payload, Time n
       Digest(payload) != chunk.digest) {
     ++status_->corrupt;
     return Fail(name, now, "a chunk does not match its digest or size");
+  }
+  // A snapshot is made now, and dated so; the tips tell of what it brings.
+  if (!chunk.snapshot) {
+    status_->lag.Learn(name, chunk.file, chunk.committed_ms, chunk.end_bytes);
   }
   if (chunk.offset == 0) {
     database.sums.reset();
@@ -232,7 +250,7 @@ void Follower::On(const Chunk& chunk, std::span<const std::byte> payload, Time n
   // It tells of a new tip too; the next beacon brings the sequence number.
   const TipTable::Tip* tip = tips_.Find(name);
   if (tip != nullptr && after.txid > tip->position.txid) {
-    tips_.Learn(name, after, tips_.sequence());
+    tips_.Learn({name, after, chunk.committed_ms, chunk.end_bytes}, tips_.sequence());
   }
   // Came by PUB before: a push that was on its way when PUB took over.
   if (!chunk.snapshot && after.txid <= database.stored.txid) {
@@ -328,13 +346,14 @@ void Follower::Deliver(const std::string& name, const absl::StatusOr<ltx::Positi
   Database& database = DatabaseOf(name);
   if (result.ok()) {
     ++status_->received;
+    const bool is_first = database.stored.txid == 0;
     database.stored = *result;
     database.failures = 0;
     database.not_before = Time(0);
     database.suspected = false;
     unacknowledged_.insert(name);
+    if (is_first) CheckComplete();
     if (!database.pulling) ApplyHeld(name, now);
-    ShowStatus(name);
     return;
   }
   if (absl::IsDataLoss(result.status())) ++status_->corrupt;
@@ -394,12 +413,6 @@ void Follower::ApplyHeld(const std::string& name, Time now) {
       ++status_->discarded;
     }
   }
-}
-
-void Follower::ShowStatus(const std::string& name) {
-  const TipTable::Tip* tip = tips_.Find(name);
-  const ltx::Position stored = DatabaseOf(name).stored;
-  status_->SetDatabase(name, stored, tip == nullptr ? stored : tip->position);
 }
 
 // ---- What to send

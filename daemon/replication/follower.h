@@ -94,7 +94,8 @@ class Follower {
 
   Database& DatabaseOf(const std::string& name) { return databases_[name]; }
   bool IsBehind(const std::string& name, const Database& database) const;
-  void Learn(const std::string& name, const ltx::Position& position, uint64_t sequence, Time now);
+  void Learn(const ChainTip& tip, uint64_t sequence, Time now);
+  void CheckComplete();
   void DropMissing(uint64_t sequence);
   void Want(const std::string& name, Time now);
   void Compare(const std::string& name, Time now);
@@ -105,7 +106,6 @@ class Follower {
   void Fail(const std::string& name, Time now, const std::string& why);
   void Hold(const Transaction& transaction, std::span<const std::byte> payload);
   void ApplyHeld(const std::string& name, Time now);
-  void ShowStatus(const std::string& name);
 
   ChainSink* const sink_;
   FollowerStatus* const status_;
@@ -126,6 +126,8 @@ class Follower {
   // The listing of the primary's databases, in pages.
   bool positions_wanted_ = false;
   bool positions_asked_ = false;  // an answer is awaited
+  // The last whole listing named all that the primary has; so did the last beacon.
+  bool listed_all_ = false;
   Time positions_not_before_{};
   uint64_t positions_request_ = 0;
   uint64_t positions_sequence_ = 0;  // of the first page

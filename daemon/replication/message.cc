@@ -15,7 +15,7 @@ namespace litefs::replication {
 namespace {
 
 constexpr size_t kEnvelopeFields = 5;
-constexpr size_t kMaxFields = kEnvelopeFields + 8 + 3 * kMaxListedDatabases;
+constexpr size_t kMaxFields = kEnvelopeFields + 8 + 5 * kMaxListedDatabases;
 constexpr size_t kRefusedType = 3;
 // https://www.sqlite.org/limits.html, 13 and 14.
 constexpr uint64_t kMaxDatabasePages = 4294967294;
@@ -35,7 +35,7 @@ template <class V>
 void Fields(V& v, auto& b) requires requires {
   b.publishes;
 }
-{ v.Text(b.node_id, kMaxNodeIdBytes), v.Flag(b.publishes); }
+{ v.Text(b.node_id, kMaxNodeIdBytes), v.Flag(b.publishes), v.Text(b.path, kMaxPathBytes); }
 template <class V>
 void Fields(V& v, auto& b) requires requires {
   b.code;
@@ -50,7 +50,10 @@ template <class V>
 void Fields(V& v, auto& b) requires requires {
   b.last;
 }
-{ v.Uint(b.request), v.Uint(b.sequence), v.Flag(b.last), v.List(b.databases); }
+{
+  v.Uint(b.request), v.Uint(b.sequence), v.Flag(b.last), v.Flag(b.complete);
+  v.List(b.databases);
+}
 template <class V>
 void FileFields(V& v, auto& f) {
   v.Uint(f.min_txid), v.Uint(f.max_txid), v.Uint(f.pre_apply), v.Uint(f.post_apply);
@@ -70,7 +73,7 @@ void Fields(V& v, auto& b) requires requires {
 }
 {
   v.Uint(b.stream), v.Name(b.database), v.Flag(b.snapshot), FileFields(v, b.file);
-  v.Uint(b.offset), v.Uint(b.digest);
+  v.Uint(b.offset), v.Uint(b.digest), v.Uint(b.committed_ms), v.Uint(b.end_bytes);
 }
 template <class V>
 void Fields(V& v, auto& b) requires requires {
@@ -89,9 +92,23 @@ void Fields(V& v, auto& b) requires(
   v.Name(b.database), v.Position(b.position);
 }
 template <class V>
-void Fields(V&, Ping&) {}
+void Fields(V& v, auto& b) requires(
+    requires { b.sent_us; } && !requires { b.answered_us; }) {
+  v.Uint(b.sent_us);
+}
 template <class V>
-void Fields(V&, const Ping&) {}
+void Fields(V& v, auto& b) requires requires {
+  b.answered_us;
+}
+{ v.Uint(b.sent_us), v.Uint(b.received_us), v.Uint(b.answered_us); }
+template <class V>
+void Fields(V& v, Call& b) {
+  v.Text(b.node_id, kMaxNodeIdBytes);
+}
+template <class V>
+void Fields(V& v, const Call& b) {
+  v.Text(b.node_id, kMaxNodeIdBytes);
+}
 template <class V>
 void Fields(V& v, auto& b) requires(
     requires { b.push; } && !requires { b.credit_bytes; }) {
@@ -103,13 +120,16 @@ void Fields(V& v, auto& b) requires requires {
 }
 {
   v.Uint(b.sequence), v.Name(b.database), FileFields(v, b.file), v.Flag(b.has_payload);
-  v.Uint(b.digest);
+  v.Uint(b.digest), v.Uint(b.committed_ms), v.Uint(b.end_bytes);
 }
 template <class V>
 void Fields(V& v, auto& b) requires requires {
   b.changed;
 }
-{ v.Uint(b.sequence), v.Uint(b.database_count), v.Uint(b.state_digest), v.List(b.changed); }
+{
+  v.Uint(b.sequence), v.Uint(b.database_count), v.Uint(b.state_digest), v.Uint(b.as_of_ms);
+  v.Flag(b.complete), v.List(b.changed);
+}
 template <class V>
 void Fields(V& v, auto& b) requires requires {
   b.pages;
@@ -145,7 +165,7 @@ struct FieldCounter {
   void Name(const std::string&) { ++count; }
   void Words(const std::vector<uint64_t>&, size_t) { ++count; }
   void Position(const ltx::Position&) { count += 2; }
-  void List(const std::vector<DatabaseState>& list) { count += 1 + 3 * list.size(); }
+  void List(const std::vector<ChainTip>& list) { count += 1 + 5 * list.size(); }
 };
 
 struct FieldWriter {
@@ -161,9 +181,11 @@ struct FieldWriter {
     out.Text(text);
   }
   void Position(const ltx::Position& v) { Uint(v.txid), Uint(v.checksum); }
-  void List(const std::vector<DatabaseState>& list) {
+  void List(const std::vector<ChainTip>& list) {
     Uint(list.size());
-    for (const DatabaseState& state : list) Name(state.name), Position(state.position);
+    for (const ChainTip& tip : list) {
+      Name(tip.name), Position(tip.position), Uint(tip.committed_ms), Uint(tip.end_bytes);
+    }
   }
 };
 
@@ -200,12 +222,12 @@ struct FieldReader {
     }
   }
   void Position(ltx::Position& v) { Uint(v.txid), Uint(v.checksum); }
-  void List(std::vector<DatabaseState>& list) {
+  void List(std::vector<ChainTip>& list) {
     const uint64_t count = in.Uint();
     if (count > kMaxListedDatabases) return Fail("a list is too long");
     for (uint64_t i = 0; i < count && in.ok() && error == nullptr; ++i) {
-      DatabaseState& state = list.emplace_back();
-      Name(state.name), Position(state.position);
+      ChainTip& tip = list.emplace_back();
+      Name(tip.name), Position(tip.position), Uint(tip.committed_ms), Uint(tip.end_bytes);
     }
   }
 };

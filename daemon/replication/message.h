@@ -21,12 +21,14 @@
 namespace litefs::replication {
 
 // Bump when the meaning or the layout of any message but Refused changes.
-inline constexpr uint64_t kWireVersion = 2;
+inline constexpr uint64_t kWireVersion = 3;
 
 // ---- Limits
 // --------------------------------------------------------------------------------------
 inline constexpr size_t kMaxClusterIdBytes = 128;
 inline constexpr size_t kMaxNodeIdBytes = 128;
+inline constexpr size_t kMaxPathNodes = 16;
+inline constexpr size_t kMaxPathBytes = kMaxPathNodes * (kMaxNodeIdBytes + 1);
 inline constexpr size_t kMaxDatabaseNameBytes = 512;
 inline constexpr size_t kMaxRefusalTextBytes = 512;
 inline constexpr size_t kMaxListedDatabases = 128;  // in one Positions or Beacon
@@ -47,7 +49,7 @@ inline constexpr uint64_t kWindowBytes = 4 << 20;
 inline constexpr uint64_t kMaxWindowBytes = 8 << 20;  // more is not given, whatever is granted
 inline constexpr size_t kMessageOverheadBytes = 1 << 10;
 
-static_assert(kMaxListedDatabases * (kMaxDatabaseNameBytes + 32) + 1024 <= kMaxHeaderBytes);
+static_assert(kMaxListedDatabases * (kMaxDatabaseNameBytes + 64) + 1024 <= kMaxHeaderBytes);
 static_assert(kMaxClusterIdBytes + kSumsInMessage * 8 + 256 <= kMaxRequestBytes);
 static_assert(kMaxClusterIdBytes + kMaxNodeIdBytes + 2 * kMaxDatabaseNameBytes + 256 <=
               kMaxRequestBytes);
@@ -63,7 +65,7 @@ inline constexpr uint64_t CreditCost(size_t header_bytes, size_t payload_bytes) 
 struct Envelope {
   std::string cluster_id;  // empty only in a replica's first Hello
   uint64_t epoch = 0;      // the highest the sender knows
-  uint64_t instance = 0;   // one run of a primary's server; 0 in Hello
+  uint64_t instance = 0;   // one run of a server; 0 in Hello
 
   friend bool operator==(const Envelope&, const Envelope&) = default;
 };
@@ -80,6 +82,9 @@ struct Hello {
 struct Welcome {
   std::string node_id;
   bool publishes = false;  // there is a PUB socket
+  // The node ids by which the primary's files come here, separated by spaces: the primary's first,
+  // the sender's last.  A node that finds itself in it would follow itself.
+  std::string path;
   friend bool operator==(const Welcome&, const Welcome&) = default;
 };
 
@@ -93,6 +98,7 @@ enum class RefusalCode : uint64_t {
   kUnknownDatabase = 6,  // ends the stream
   kUnavailable = 7,      // ends the stream; pull again later
   kTooMany = 8,          // peers, or streams (then it ends the stream)
+  kNotReady = 9,         // a replica that has not reached a primary itself
 };
 
 // Primary: no.  Its layout is the same in all wire versions.
@@ -115,7 +121,8 @@ struct Positions {
   uint64_t request = 0;
   uint64_t sequence = 0;
   bool last = false;
-  std::vector<DatabaseState> databases;
+  bool complete = true;  // what no page lists is gone
+  std::vector<ChainTip> databases;
   friend bool operator==(const Positions&, const Positions&) = default;
 };
 
@@ -146,7 +153,9 @@ struct Chunk {
   bool snapshot = false;
   FileIdentity file;
   uint64_t offset = 0;
-  uint64_t digest = 0;  // XXH3-64 of the payload
+  uint64_t digest = 0;        // XXH3-64 of the payload
+  uint64_t committed_ms = 0;  // as ChainTip's
+  uint64_t end_bytes = 0;
   friend bool operator==(const Chunk&, const Chunk&) = default;
 };
 
@@ -171,8 +180,9 @@ struct Ack {
   friend bool operator==(const Ack&, const Ack&) = default;
 };
 
-// Replica: answers a beacon.
+// Replica: after a beacon, and first of all.
 struct Ping {
+  uint64_t sent_us = 0;  // by the sender's own clock
   friend bool operator==(const Ping&, const Ping&) = default;
 };
 
@@ -188,7 +198,9 @@ struct Transaction {
   std::string database;
   FileIdentity file;
   bool has_payload = false;
-  uint64_t digest = 0;  // XXH3-64 of the payload
+  uint64_t digest = 0;        // XXH3-64 of the payload
+  uint64_t committed_ms = 0;  // as ChainTip's
+  uint64_t end_bytes = 0;
   friend bool operator==(const Transaction&, const Transaction&) = default;
 };
 
@@ -197,7 +209,12 @@ struct Beacon {
   uint64_t sequence = 0;
   uint64_t database_count = 0;
   uint64_t state_digest = 0;  // XOR of StateDigest over all databases
-  std::vector<DatabaseState> changed;
+  // All that the primary had committed at this time (its wall clock) is in the sender's tables; 0:
+  // not known.
+  uint64_t as_of_ms = 0;
+  bool complete = true;  // as Positions'
+  // committed_ms: of the first transaction since the last beacon that named the database.
+  std::vector<ChainTip> changed;
   friend bool operator==(const Beacon&, const Beacon&) = default;
 };
 
@@ -220,9 +237,24 @@ struct Sums {
   friend bool operator==(const Sums&, const Sums&) = default;
 };
 
+// Primary: answers a Ping.  Times of the primary's wall clock, as well as the sender knows it.
+struct Pong {
+  uint64_t sent_us = 0;      // the Ping's
+  uint64_t received_us = 0;  // when the Ping came; 0: the sender does not know the time
+  uint64_t answered_us = 0;  // when this was sent
+  friend bool operator==(const Pong&, const Pong&) = default;
+};
+
+// Primary, on a connection that it made: asks the replica to say Hello.
+struct Call {
+  std::string node_id;
+  friend bool operator==(const Call&, const Call&) = default;
+};
+
 // The wire's type is the alternative's index plus one: append only.
-using Body = std::variant<Hello, Welcome, Refused, PositionsRequest, Positions, Pull, Chunk,
-                          Current, Credit, Ack, Ping, Mode, Transaction, Beacon, SumsRequest, Sums>;
+using Body =
+    std::variant<Hello, Welcome, Refused, PositionsRequest, Positions, Pull, Chunk, Current, Credit,
+                 Ack, Ping, Mode, Transaction, Beacon, SumsRequest, Sums, Pong, Call>;
 
 struct Message {
   Envelope envelope;

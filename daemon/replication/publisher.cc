@@ -49,7 +49,9 @@ void Publisher::Publish(const std::string& database, const ChainFile& file, uint
   Transaction transaction{
       .sequence = sequence,
       .database = database,
-      .file = {file.min_txid, file.max_txid, file.pre_apply, file.post_apply, file.size_bytes}};
+      .file = {file.min_txid, file.max_txid, file.pre_apply, file.post_apply, file.size_bytes},
+      .committed_ms = file.committed_ms,
+      .end_bytes = file.end_bytes};
   Frame payload = ReadPayload(file);
   transaction.has_payload = payload.size() != 0;
   if (transaction.has_payload) {
@@ -61,6 +63,15 @@ void Publisher::Publish(const std::string& database, const ChainFile& file, uint
                     std::move(payload)};
   // A subscriber whose queue is full does not get it; nothing is reported, and nothing waits.
   socket_.Send(std::span(frames, transaction.has_payload ? 3 : 2)).IgnoreError();
+}
+
+// Nobody has subscribed to another cluster's topic: nobody has been told of it.
+void Publisher::Renew(const Envelope& envelope) {
+  envelope_ = envelope;
+  if (const std::string topic = Topic(envelope.cluster_id); topic != topic_) {
+    topic_ = topic;
+    subscribers_ = 0;
+  }
 }
 
 void Publisher::Send(const Beacon& beacon) {

@@ -28,6 +28,8 @@ class Publisher {
   // Sends a new file: whole if it is small and there is room, else announced.
   void Publish(const std::string& database, const ChainFile& file, uint64_t sequence);
   void Send(const Beacon& beacon);
+  // As PullServer's.
+  void Renew(const Envelope& envelope);
 
   // Reads what subscribers asked for.  Returns whether one has come.
   bool ReadSubscriptions();
@@ -45,8 +47,8 @@ class Publisher {
   Frame ReadPayload(const ChainFile& file);
 
   ZmqSocket socket_;
-  const Envelope envelope_;
-  const std::string topic_;
+  Envelope envelope_;
+  std::string topic_;
   int64_t subscribers_ = 0;
   uint64_t announced_only_ = 0;
   QueuedBytes queued_bytes_;  // over all subscribers; a frame in several queues counts once

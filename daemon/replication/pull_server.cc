@@ -36,23 +36,30 @@ bool HasForeignContent(const ltx::Position& position) {
   return position.txid == 0 && position != ltx::Position();
 }
 
+// Why a peer is dropped that is a new one at once.
+constexpr std::string_view kNewSession = "a new session";
+
 std::string TextOf(const absl::Status& status) { return std::string(status.message()); }
 
 }  // namespace
 
-PullServer::PullServer(ZmqSocket socket, Envelope envelope, Welcome welcome, Parts parts)
-    : socket_(std::move(socket)),
-      envelope_(std::move(envelope)),
-      welcome_(std::move(welcome)),
-      parts_(parts) {}
+PullServer::PullServer(std::unique_ptr<PeerSockets> sockets, Identity identity, Parts parts)
+    : sockets_(std::move(sockets)), identity_(std::move(identity)), parts_(parts) {}
 
-absl::StatusOr<std::unique_ptr<PullServer>> PullServer::Open(zmq::context_t& context,
-                                                             const std::string& endpoint,
-                                                             const Envelope& envelope,
-                                                             const Welcome& welcome, Parts parts) {
-  ASSIGN_OR_RETURN(ZmqSocket socket, ZmqSocket::Open(context, ZmqSocket::Kind::kServe));
-  RETURN_IF_ERROR(socket.Bind(endpoint));
-  return std::unique_ptr<PullServer>(new PullServer(std::move(socket), envelope, welcome, parts));
+void PullServer::Renew(Identity identity) {
+  while (!peers_.empty()) {
+    const std::string key = peers_.begin()->first;
+    Refuse(key, RefusalCode::kNoSession, 0, "this node follows another one now");
+    DropPeer(key, "this node follows another one now");
+  }
+  identity_ = std::move(identity);
+}
+
+void PullServer::Dial(nanoseconds now) {
+  const Call call{identity_.welcome.node_id};
+  std::vector<std::string> gone;
+  sockets_->Turn(now, identity_.envelope, identity_.ready ? &call : nullptr, &gone);
+  for (const std::string& key : gone) DropPeer(key, "disconnected");
 }
 
 // ---- Requests
@@ -61,7 +68,7 @@ absl::StatusOr<std::unique_ptr<PullServer>> PullServer::Open(zmq::context_t& con
 bool PullServer::ReadRequests() {
   std::vector<Frame> frames;  // routing id, header
   for (int i = 0; i < kMaxRequestsATurn; ++i) {
-    const absl::Status status = socket_.Receive(&frames);
+    const absl::Status status = sockets_->Receive(&frames);
     if (absl::IsUnavailable(status)) return false;
     if (status.ok()) {
       HandleFrames(frames);
@@ -90,18 +97,27 @@ void PullServer::HandleFrames(std::vector<Frame>& frames) {
     return Refuse(key, version ? RefusalCode::kWrongVersion : RefusalCode::kMalformed, 0,
                   TextOf(message.status()));
   }
+  if (const auto* refused = std::get_if<Refused>(&message->body)) {
+    DropPeer(key, refused->text);
+    return sockets_->SessionEnded(key, refused->text, refused->code != RefusalCode::kNoSession);
+  }
+  if (!identity_.ready) {
+    return Refuse(key, RefusalCode::kNotReady, 0,
+                  "this replica has not reached a primary itself since its start");
+  }
   const Envelope& from = message->envelope;
   const Hello* hello = std::get_if<Hello>(&message->body);
   const bool adopts = hello != nullptr && from.cluster_id.empty();
-  if (from.cluster_id != envelope_.cluster_id && !adopts) {
+  const Envelope& here = identity_.envelope;
+  if (from.cluster_id != here.cluster_id && !adopts) {
     return Refuse(
         key, RefusalCode::kWrongCluster, 0,
-        fmt::format("this is cluster \"{}\", not \"{}\"", envelope_.cluster_id, from.cluster_id));
+        fmt::format("this is cluster \"{}\", not \"{}\"", here.cluster_id, from.cluster_id));
   }
-  if (from.epoch > envelope_.epoch) {
+  if (from.epoch > here.epoch) {
     return Refuse(
         key, RefusalCode::kStaleEpoch, 0,
-        fmt::format("this primary's epoch is {}, a later one is {}", envelope_.epoch, from.epoch));
+        fmt::format("this primary's epoch is {}, a later one is {}", here.epoch, from.epoch));
   }
   if (hello != nullptr) return OnHello(key, *hello);
   Peer* peer = SessionOf(key, from);
@@ -113,7 +129,7 @@ void PullServer::HandleFrames(std::vector<Frame>& frames) {
 
 PullServer::Peer* PullServer::SessionOf(const std::string& key, const Envelope& envelope) {
   const auto it = peers_.find(key);
-  if (it == peers_.end() || envelope.instance != envelope_.instance) return nullptr;
+  if (it == peers_.end() || envelope.instance != identity_.envelope.instance) return nullptr;
   return &it->second;
 }
 
@@ -127,7 +143,7 @@ void PullServer::Handle(Peer& peer, const Body& body) {
     return;
   }
   if (const auto* sums = std::get_if<Sums>(&body)) return OnSums(peer, *sums);
-  if (std::holds_alternative<Ping>(body)) return;
+  if (const auto* ping = std::get_if<Ping>(&body)) return OnPing(peer, *ping);
   // A message that only a primary sends.
   ++counters_.malformed;
   const std::string key = peer.key;
@@ -136,7 +152,7 @@ void PullServer::Handle(Peer& peer, const Body& body) {
 }
 
 void PullServer::OnHello(const std::string& key, const Hello& hello) {
-  DropPeer(key, "a new session");
+  DropPeer(key, kNewSession);
   if (peers_.size() >= kMaxPeers) {
     return Refuse(key, RefusalCode::kTooMany, 0, fmt::format("{} replicas already", kMaxPeers));
   }
@@ -151,8 +167,20 @@ void PullServer::OnHello(const std::string& key, const Hello& hello) {
   joined_ = true;
   parts_.peers->Join(key, hello.node_id);
   LogInfo("replication", fmt::format("replica joined node={}", hello.node_id));
-  SendTo(peer, welcome_);
+  sockets_->SessionBegan(key);
+  Welcome welcome = identity_.welcome;
+  if (PeerSockets::IsDialled(key)) welcome.publishes = false;  // one connection is all there is
+  SendTo(peer, welcome);
   DropGonePeers();
+}
+
+// Answered at once if it can be, since the time that passes counts.
+void PullServer::OnPing(Peer& peer, const Ping& ping) {
+  const std::optional<int64_t> now_us = parts_.time->Us();
+  peer.pong = Pong{.sent_us = ping.sent_us,
+                   .received_us = static_cast<uint64_t>(now_us.value_or(0)),
+                   .answered_us = 0};
+  if (HasCredit(peer)) SendPong(peer);
 }
 
 void PullServer::OnPull(Peer& peer, const Pull& pull) {
@@ -291,7 +319,9 @@ bool PullServer::PumpPeer(Peer& peer) {
   for (int i = 0; i < kMaxSendsATurn; ++i) {
     if (peer.gone || !HasCredit(peer)) return false;
     if (peer.blocked_until > SystemClock().Boot()) return false;
-    if (peer.positions) {
+    if (peer.pong) {
+      if (!SendPong(peer)) return false;
+    } else if (peer.positions) {
       if (!SendPositions(peer)) return false;
     } else if (!peer.ready.empty() && peer.sending.size() < kMaxOpenFiles) {
       if (!StartNextStream(peer)) return false;
@@ -461,7 +491,9 @@ bool PullServer::SendChunk(Peer& peer) {
                     .snapshot = stream.is_snapshot,
                     .file = IdentityOf(*stream.file),
                     .offset = stream.offset,
-                    .digest = Digest(Bytes(*payload))};
+                    .digest = Digest(Bytes(*payload)),
+                    .committed_ms = stream.file->committed_ms,
+                    .end_bytes = stream.file->end_bytes};
   if (!SendTo(peer, chunk, *std::move(payload))) return false;
   ++counters_.chunks;
   peer.sending.pop_front();
@@ -480,10 +512,21 @@ bool PullServer::SendPositions(Peer& peer) {
   Positions positions;
   positions.request = peer.positions->request;
   positions.sequence = parts_.tips->sequence();
+  positions.complete = parts_.source->Complete();
   positions.databases =
       parts_.tips->Page(peer.positions->after, kMaxListedDatabases, &positions.last);
   if (!SendTo(peer, positions)) return false;
   peer.positions.reset();
+  return true;
+}
+
+bool PullServer::SendPong(Peer& peer) {
+  Pong pong = *peer.pong;
+  const std::optional<int64_t> now_us = parts_.time->Us();
+  if (!now_us || pong.received_us == 0) pong.received_us = 0;
+  pong.answered_us = static_cast<uint64_t>(now_us.value_or(0));
+  if (!SendTo(peer, pong)) return false;
+  peer.pong.reset();
   return true;
 }
 
@@ -495,10 +538,10 @@ bool PullServer::HasCredit(const Peer& peer) const {
 
 // Sends and charges.  False: not sent; the peer is blocked for a moment, or gone.
 bool PullServer::SendTo(Peer& peer, const Body& body, Frame payload) {
-  const std::string header = Encode(envelope_, body);
+  const std::string header = Encode(identity_.envelope, body);
   const size_t payload_bytes = payload.size();
   Frame frames[] = {MakeFrame(peer.key), MakeFrame(header), std::move(payload)};
-  const absl::Status status = socket_.Send(std::span(frames, payload_bytes == 0 ? 2 : 3));
+  const absl::Status status = sockets_->Send(std::span(frames, payload_bytes == 0 ? 2 : 3));
   if (status.ok()) {
     peer.spent_bytes += CreditCost(header.size(), payload_bytes);
     return true;
@@ -522,8 +565,8 @@ void PullServer::Refuse(const std::string& key, RefusalCode code, uint64_t strea
     SendTo(it->second, refused);
     return;
   }
-  Frame frames[] = {MakeFrame(key), MakeFrame(Encode(envelope_, refused))};
-  socket_.Send(frames).IgnoreError();
+  Frame frames[] = {MakeFrame(key), MakeFrame(Encode(identity_.envelope, refused))};
+  sockets_->Send(frames).IgnoreError();
 }
 
 // ---- Book-keeping
@@ -554,7 +597,9 @@ void PullServer::DropPeer(const std::string& key, std::string_view why) {
   LogInfo("replication", fmt::format("replica left node={} why=\"{}\"", it->second.node_id, why));
   push_peers_ -= it->second.push ? 1 : 0;
   parts_.peers->Leave(key);
+  const std::string ended = it->first;  // key may be a part of the peer
   peers_.erase(it);
+  if (why != kNewSession) sockets_->SessionEnded(ended, std::string(why), /*refused=*/false);
 }
 
 void PullServer::DropGonePeers() {

@@ -32,8 +32,10 @@
 #include "daemon/replication/counted_frame.h"
 #include "daemon/replication/message.h"
 #include "daemon/replication/peer_directory.h"
+#include "daemon/replication/peer_sockets.h"
 #include "daemon/replication/snapshot_worker.h"
 #include "daemon/replication/tip_table.h"
+#include "daemon/replication/wall_time.h"
 #include "daemon/replication/zmq_socket.h"
 
 namespace litefs::replication {
@@ -50,6 +52,13 @@ class PullServer {
     SnapshotWorker* snapshots;
     const TipTable* tips;
     PeerDirectory* peers;
+    const WallTime* time;
+  };
+  // What the server is; see ReplicationServer::Renew.
+  struct Identity {
+    Envelope envelope;
+    Welcome welcome;
+    bool ready = true;  // else everybody is refused
   };
   struct Counters {
     std::atomic<uint64_t> malformed{0};  // messages that were not understood
@@ -60,11 +69,12 @@ class PullServer {
     std::atomic<uint64_t> deltas{0};     // transfers of differences begun
   };
 
-  static absl::StatusOr<std::unique_ptr<PullServer>> Open(zmq::context_t& context,
-                                                          const std::string& endpoint,
-                                                          const Envelope& envelope,
-                                                          const Welcome& welcome, Parts parts);
+  PullServer(std::unique_ptr<PeerSockets> sockets, Identity identity, Parts parts);
 
+  // Ends every session: what comes after is another instance.
+  void Renew(Identity identity);
+  // Connects to replicas and calls them, as time has come.
+  void Dial(std::chrono::nanoseconds now);
   // Handles requests that have come, a bounded number.  Returns whether there may be more.
   bool ReadRequests();
   // The database has a new tip.
@@ -86,9 +96,9 @@ class PullServer {
   // Whether a replica has begun to want pushes since the last call: it is owed a beacon.
   bool TakeBeaconWanted() { return std::exchange(beacon_wanted_, false); }
 
-  void Close() { socket_.Close(); }  // ends the use of it
-  void* handle() { return socket_.handle(); }
-  std::string endpoint() const { return socket_.BoundEndpoint(); }
+  void Close() { sockets_->Close(); }  // ends the use of it
+  PeerSockets& sockets() { return *sockets_; }
+  std::string endpoint() const { return sockets_->endpoint(); }
   const Counters& counters() const { return counters_; }  // any thread
 
  private:
@@ -140,16 +150,16 @@ class PullServer {
     std::deque<uint64_t> ready;    // stream ids, also of streams that are gone
     std::deque<uint64_t> sending;  // at most kMaxOpenFiles
     std::optional<PositionsRequest> positions;
+    std::optional<Pong> pong;  // owed
     std::chrono::nanoseconds seen{};
     std::chrono::nanoseconds blocked_until{};
   };
-
-  PullServer(ZmqSocket socket, Envelope envelope, Welcome welcome, Parts parts);
 
   void HandleFrames(std::vector<Frame>& frames);
   Peer* SessionOf(const std::string& key, const Envelope& envelope);
   void Handle(Peer& peer, const Body& body);
   void OnHello(const std::string& key, const Hello& hello);
+  void OnPing(Peer& peer, const Ping& ping);
   void OnPull(Peer& peer, const Pull& pull);
   void OnAck(Peer& peer, const Ack& ack);
   void OnMode(Peer& peer, const Mode& mode);
@@ -166,6 +176,7 @@ class PullServer {
   bool SendCurrent(Peer& peer, Stream& stream);
   bool SendChunk(Peer& peer);
   bool SendPositions(Peer& peer);
+  bool SendPong(Peer& peer);
 
   bool HasCredit(const Peer& peer) const;
   bool SendTo(Peer& peer, const Body& body, Frame payload = Frame());
@@ -177,9 +188,8 @@ class PullServer {
   void DropPeer(const std::string& key, std::string_view why);
   void DropGonePeers();
 
-  ZmqSocket socket_;
-  const Envelope envelope_;
-  const Welcome welcome_;
+  const std::unique_ptr<PeerSockets> sockets_;
+  Identity identity_;
   const Parts parts_;
   std::map<std::string, Peer> peers_;
   size_t push_peers_ = 0;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_split.h"
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -20,6 +21,8 @@ constexpr int kMaxMessagesATurn = 64;
 constexpr milliseconds kReconnectFirst{20};
 constexpr milliseconds kReconnectMost{2000};
 constexpr milliseconds kPingSpacing{500};
+// At the beginning of a session, so that the clocks' difference is known at once.
+constexpr int kFirstPings = 4;
 
 // Credit is topped up in steps of this much, so that it is rarely what the primary waits for.
 constexpr uint64_t kCreditStepBytes = kWindowBytes / 4;
@@ -33,7 +36,10 @@ milliseconds ReconnectDelay(int attempts) {
 }  // namespace
 
 ReplicationClient::ReplicationClient(Options options, ChainSink* sink)
-    : options_(std::move(options)), follower_(sink, &status_), cluster_id_(options_.cluster_id) {}
+    : options_(std::move(options)),
+      status_(options_.clock),
+      follower_(sink, &status_),
+      cluster_id_(options_.cluster_id) {}
 
 ReplicationClient::~ReplicationClient() { Stop(); }
 
@@ -72,7 +78,7 @@ void ReplicationClient::Run() {
     if (state_ != State::kDown) {
       const short room = send_blocked_ ? ZMQ_POLLOUT : 0;
       items.push_back({pull_.handle(), 0, static_cast<short>(ZMQ_POLLIN | room), 0});
-      items.push_back({events_.handle(), 0, ZMQ_POLLIN, 0});
+      if (!accepts()) items.push_back({events_.handle(), 0, ZMQ_POLLIN, 0});
     }
     if (subscribed_) items.push_back({sub_.handle(), 0, ZMQ_POLLIN, 0});
     const absl::StatusOr<int> ready = Poll(items, timeout);
@@ -108,11 +114,23 @@ void ReplicationClient::Turn(Time now) {
 }
 
 absl::Status ReplicationClient::Connect() {
+  if (accepts()) return Accept();
   ASSIGN_OR_RETURN(pull_, ZmqSocket::Open(*context_, ZmqSocket::Kind::kPull));
   ASSIGN_OR_RETURN(events_, pull_.Monitor(*context_));
   RETURN_IF_ERROR(pull_.Connect(options_.pull_endpoint));
   state_ = State::kConnecting;
   heard_ = Now();
+  return absl::OkStatus();
+}
+
+// Waits for a call, on the socket that there is from the first time on.
+absl::Status ReplicationClient::Accept() {
+  if (accept_endpoint_.empty()) {
+    ASSIGN_OR_RETURN(pull_, ZmqSocket::Open(*context_, ZmqSocket::Kind::kAccept));
+    RETURN_IF_ERROR(pull_.Bind(options_.accept_endpoint));
+    accept_endpoint_ = pull_.BoundEndpoint();
+  }
+  state_ = State::kConnecting;
   return absl::OkStatus();
 }
 
@@ -123,8 +141,13 @@ void ReplicationClient::Disconnect(const std::string& why, milliseconds delay) {
     status_.SetError(why);
   }
   sub_.Close();
-  pull_.Close();
-  events_.Close();
+  if (accepts()) {  // the caller is to call again
+    if (!peer_.empty()) RefuseCall(peer_, RefusalCode::kNoSession, why);
+    peer_.clear();
+  } else {
+    pull_.Close();
+    events_.Close();
+  }
   subscribed_ = false;
   hello_pending_ = mode_pending_ = ping_pending_ = send_blocked_ = false;
   state_ = State::kDown;
@@ -162,17 +185,81 @@ ReplicationClient::Time ReplicationClient::NextDeadline() const {
 // ---- Receiving
 // -----------------------------------------------------------------------------------
 
+void ReplicationClient::StartGreeting() {
+  state_ = State::kGreeting;
+  heard_ = Now();
+  hello_pending_ = true;
+  push_ = true;
+  consumed_bytes_ = 0;
+  granted_bytes_ = kWindowBytes;
+}
+
+// Takes the routing id off a message, if we accept.  False: it is nobody's that we are in session
+// with, and has been dealt with.
+bool ReplicationClient::IsFromPrimary(std::vector<Frame>* frames) {
+  if (!accepts()) return true;
+  const std::string from(Text(frames->front()));
+  frames->erase(frames->begin());
+  const bool in_session = from == peer_ && state_ != State::kConnecting;
+  const absl::StatusOr<Message> message =
+      frames->empty() ? absl::InvalidArgumentError("") : Decode(Text(frames->front()));
+  const Call* const call = message.ok() ? std::get_if<Call>(&message->body) : nullptr;
+  if (call != nullptr) {
+    OnCall(from, message->envelope, *call);
+  } else if (!in_session) {
+    ++status_.discarded;
+    const bool version = absl::IsUnimplemented(message.status());
+    RefuseCall(from, version ? RefusalCode::kWrongVersion : RefusalCode::kNoSession,
+               message.ok() ? "call first" : std::string(message.status().message()));
+  }
+  return call == nullptr && in_session;
+}
+
+// The first who calls is followed.  Others are told, but for one who must be the same, or its
+// successor, back before we noticed that the connection had ended.
+void ReplicationClient::OnCall(const std::string& from, const Envelope& envelope,
+                               const Call& call) {
+  if (!cluster_id_.empty() && envelope.cluster_id != cluster_id_) {
+    return RefuseCall(
+        from, RefusalCode::kWrongCluster,
+        fmt::format("this is cluster \"{}\", not \"{}\"", cluster_id_, envelope.cluster_id));
+  }
+  if (envelope.epoch < highest_epoch_) {
+    return RefuseCall(
+        from, RefusalCode::kStaleEpoch,
+        fmt::format("epoch {} is over, there has been {}", envelope.epoch, highest_epoch_));
+  }
+  const bool replaces = call.node_id == caller_id_ || envelope.epoch > caller_epoch_;
+  if (state_ != State::kConnecting && !replaces) {
+    LogWarn("replication",
+            fmt::format("refused a call of node={}: following node={}", call.node_id, caller_id_));
+    return RefuseCall(from, RefusalCode::kTooMany,
+                      fmt::format("this replica follows node {}", caller_id_));
+  }
+  if (state_ != State::kConnecting) {
+    if (from == peer_) peer_.clear();  // it knows
+    Disconnect("the primary has called anew", milliseconds(0));
+  }
+  peer_ = from;
+  caller_id_ = call.node_id;
+  caller_epoch_ = envelope.epoch;
+  StartGreeting();
+}
+
+void ReplicationClient::RefuseCall(const std::string& peer, RefusalCode code,
+                                   const std::string& text) {
+  const Envelope envelope{cluster_id_, highest_epoch_, 0};
+  const Refused refused{code, 0, text.substr(0, kMaxRefusalTextBytes)};
+  Frame frames[] = {MakeFrame(peer), MakeFrame(Encode(envelope, refused))};
+  pull_.Send(frames).IgnoreError();  // who is gone need not be told
+}
+
 void ReplicationClient::ReadEvents() {
-  while (state_ != State::kDown) {
+  while (!accepts() && state_ != State::kDown) {
     const std::optional<ZmqSocket::Event> event = events_.ReadEvent();
     if (!event) return;
     if (*event == ZmqSocket::Event::kConnected && state_ == State::kConnecting) {
-      state_ = State::kGreeting;
-      heard_ = Now();
-      hello_pending_ = true;
-      push_ = true;
-      consumed_bytes_ = 0;
-      granted_bytes_ = kWindowBytes;
+      StartGreeting();
     } else if (*event == ZmqSocket::Event::kDisconnected && state_ != State::kConnecting) {
       Disconnect("the connection was lost", ReconnectDelay(attempts_++));
     }
@@ -185,10 +272,11 @@ bool ReplicationClient::ReadPullSocket() {
   for (int i = 0; i < kMaxMessagesATurn; ++i) {
     const absl::Status status = pull_.Receive(&frames);
     if (absl::IsUnavailable(status)) return false;
+    if (!frames.empty() && !IsFromPrimary(&frames)) continue;
     size_t payload_bytes = 0;
     absl::StatusOr<Message> message =
         absl::InvalidArgumentError("malformed message: wrong number of frames");
-    if (status.ok() && frames.size() <= 2) {
+    if (status.ok() && !frames.empty() && frames.size() <= 2) {
       payload_bytes = frames.size() > 1 ? frames[1].size() : 0;
       message = Decode(Text(frames[0]));
       consumed_bytes_ += CreditCost(frames[0].size(), payload_bytes);
@@ -226,6 +314,8 @@ void ReplicationClient::Dispatch(Message& message, std::span<const std::byte> pa
     follower_.On(*positions, now);
   } else if (const auto* sums = std::get_if<SumsRequest>(&message.body)) {
     follower_.On(*sums, now);
+  } else if (const auto* pong = std::get_if<Pong>(&message.body)) {
+    status_.lag.Add(*pong);
   } else if (const auto* beacon = std::get_if<Beacon>(&message.body)) {
     OnBeacon(*beacon);
   } else {
@@ -245,6 +335,8 @@ void ReplicationClient::OnWelcome(const Envelope& envelope, const Welcome& welco
         fmt::format("the primary's epoch is {}, a later one is {}", envelope.epoch, highest_epoch_),
         options_.refused_delay);
   }
+  const absl::StatusOr<std::string> path = PathFrom(welcome.path);
+  if (!path.ok()) return Disconnect(std::string(path.status().message()), options_.refused_delay);
   if (cluster_id_.empty()) {
     cluster_id_ = envelope.cluster_id;
     if (options_.on_cluster_adopted) options_.on_cluster_adopted(cluster_id_);
@@ -254,7 +346,7 @@ void ReplicationClient::OnWelcome(const Envelope& envelope, const Welcome& welco
   state_ = State::kOnline;
   attempts_ = 0;
   ++status_.sessions;
-  status_.SetSession(true, welcome.node_id, cluster_id_, envelope.epoch);
+  status_.SetSession(welcome.node_id, cluster_id_, envelope.epoch, *path);
   LogInfo("replication",
           fmt::format("following node={} epoch={}", welcome.node_id, envelope.epoch));
   // Subscribe first, then ask: what is published from now on is not lost between the two.
@@ -271,8 +363,28 @@ void ReplicationClient::OnWelcome(const Envelope& envelope, const Welcome& welco
       LogWarn("replication", fmt::format("no PUB: {}", std::string(status.message())));
     }
   }
+  first_pings_ = kFirstPings;
   follower_.set_push(true);
   follower_.SessionStarted();
+  if (options_.on_session) options_.on_session(cluster_id_, envelope.epoch, *path);
+}
+
+// The path with ourselves at its end.  kFailedPrecondition: we are in it already.
+absl::StatusOr<std::string> ReplicationClient::PathFrom(const std::string& path) const {
+  size_t nodes = 0;
+  for (const std::string& node :
+       std::vector<std::string>(absl::StrSplit(path, ' ', absl::SkipEmpty()))) {
+    ++nodes;
+    if (node == options_.node_id) {
+      return absl::FailedPreconditionError(fmt::format(
+          "a loop: what this node follows comes from this node ({} {})", path, options_.node_id));
+    }
+  }
+  if (nodes >= kMaxPathNodes) {
+    return absl::FailedPreconditionError(fmt::format(
+        "{} nodes between here and the primary, at most {} are allowed", nodes, kMaxPathNodes - 1));
+  }
+  return path.empty() ? options_.node_id : path + " " + options_.node_id;
 }
 
 void ReplicationClient::OnRefused(const Refused& refused) {
@@ -280,7 +392,8 @@ void ReplicationClient::OnRefused(const Refused& refused) {
     if (state_ == State::kOnline) follower_.On(refused, Now());
     return;
   }
-  const bool again = refused.code == RefusalCode::kNoSession && state_ == State::kOnline;
+  const bool again = (refused.code == RefusalCode::kNoSession && state_ == State::kOnline) ||
+                     refused.code == RefusalCode::kNotReady;
   Disconnect("refused: " + refused.text,
              again ? ReconnectDelay(attempts_++) : options_.refused_delay);
 }
@@ -326,7 +439,6 @@ void ReplicationClient::OnPublished(const std::vector<Frame>& frames) {
 }
 
 void ReplicationClient::OnBeacon(const Beacon& beacon) {
-  status_.SetBeacon();
   const Time now = Now();
   if (now >= pinged_ + kPingSpacing) ping_pending_ = true;
   follower_.On(beacon, now);
@@ -374,9 +486,12 @@ bool ReplicationClient::SendOne(Time now) {
   if (auto pull = follower_.NextPull(now)) return Send(*pull);
   if (auto ack = follower_.NextAck()) return Send(*ack);
   if (auto sums = follower_.NextSums()) return Send(*sums);
-  if (std::exchange(ping_pending_, false)) {
+  if (std::exchange(ping_pending_, false) || first_pings_ > 0) {
+    first_pings_ = std::max(first_pings_ - 1, 0);
     pinged_ = now;
-    return Send(Ping{});
+    const auto boot = options_.clock->Boot();
+    return Send(Ping{static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(boot).count())});
   }
   return false;
 }
@@ -384,8 +499,8 @@ bool ReplicationClient::SendOne(Time now) {
 bool ReplicationClient::Send(const Body& body) {
   const bool hello = std::holds_alternative<Hello>(body);
   Envelope envelope{cluster_id_, highest_epoch_, hello ? 0 : session_.instance};
-  Frame frames[] = {MakeFrame(Encode(envelope, body))};
-  const absl::Status status = pull_.Send(frames);
+  Frame frames[] = {MakeFrame(peer_), MakeFrame(Encode(envelope, body))};
+  const absl::Status status = pull_.Send(std::span(frames).subspan(accepts() ? 0 : 1));
   if (status.ok()) return true;
   if (hello && absl::IsUnavailable(status)) {
     send_blocked_ = true;  // the connection is not quite there yet

@@ -5,7 +5,9 @@
 //    ▲                                       │ Refused, deadline    │ disconnected, silence,
 //    refused └────────────── after a while ──────────┴──────────────────────┘
 //
-// Each session has sockets of its own, so that nothing of an earlier one can arrive in it.
+// Each session has sockets of its own, so that nothing of an earlier one can arrive in it.  Where
+// the primary connects to us there is one ROUTER for all time, `connecting` is waiting for a Call,
+// and a session is with the routing id that it came from: who else calls meanwhile is refused.
 
 #pragma once
 
@@ -15,6 +17,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "common/mutex.h"
@@ -30,19 +33,25 @@ namespace litefs::replication {
 class ReplicationClient {
  public:
   struct Options {
-    std::string pub_endpoint;  // unused without subscribe
-    std::string pull_endpoint;
-    std::string cluster_id;  // empty: adopt the primary's
+    std::string pub_endpoint;          // unused without subscribe
+    std::string pull_endpoint;         // or:
+    std::string accept_endpoint = {};  // where we wait for the primary to connect ("tcp://*:port")
+    std::string cluster_id;            // empty: adopt the primary's
     std::string node_id;
     bool subscribe = true;  // false: everything by the pull socket
     // Called on the client's thread when a cluster id was adopted.
     std::function<void(const std::string& cluster_id)> on_cluster_adopted = {};
+    // Called there when a session begins, with its primary's epoch, and the nodes by which its
+    // files come, ourselves included (Welcome::path).
+    std::function<void(const std::string& cluster_id, uint64_t epoch, const std::string& path)>
+        on_session = {};
     // A primary that is silent for this long is connected to anew.
     std::chrono::milliseconds silence_deadline{5000};
     // After this long without a beacon by PUB, new files are asked for by the pull socket.
     std::chrono::milliseconds pub_deadline{3000};
     // Between a refusal and the next attempt.
     std::chrono::milliseconds refused_delay{5000};
+    const Clock* clock = &SystemClock();  // for the lag
   };
 
   // sink must outlive the client.
@@ -59,6 +68,9 @@ class ReplicationClient {
   // Any thread, any time.
   ClientStatus Status() const { return status_.Snapshot(); }
   const FollowerStatus& counters() const { return status_; }
+  LagTable& lag() { return status_.lag; }
+  // The endpoint that is waited at, with the port chosen for "*".  After Start.
+  const std::string& accept_endpoint() const { return accept_endpoint_; }
 
  private:
   using Time = std::chrono::nanoseconds;  // Clock::Boot
@@ -67,6 +79,13 @@ class ReplicationClient {
   void Run();
   void Turn(Time now);
   absl::Status Connect();
+  bool accepts() const { return !options_.accept_endpoint.empty(); }
+  absl::Status Accept();
+  bool IsFromPrimary(std::vector<Frame>* frames);
+  void OnCall(const std::string& peer, const Envelope& envelope, const Call& call);
+  void StartGreeting();
+  absl::StatusOr<std::string> PathFrom(const std::string& path) const;
+  void RefuseCall(const std::string& peer, RefusalCode code, const std::string& text);
   void Disconnect(const std::string& why, std::chrono::milliseconds delay);
   void CheckDeadlines(Time now);
   Time NextDeadline() const;
@@ -93,7 +112,11 @@ class ReplicationClient {
   // The thread's own, once it runs.
   std::unique_ptr<zmq::context_t> context_;
   ZmqSocket pull_;
-  ZmqSocket events_;  // of pull_
+  ZmqSocket events_;  // of pull_, unless we accept
+  std::string accept_endpoint_;
+  std::string peer_;       // routing id of whom we are in session with, if we accept
+  std::string caller_id_;  // and its node id
+  uint64_t caller_epoch_ = 0;
   ZmqSocket sub_;
   Follower follower_;
   State state_ = State::kDown;
@@ -105,6 +128,7 @@ class ReplicationClient {
   Time heard_{};                // of the primary, by either socket
   Time heard_pub_{};
   Time pinged_{};
+  int first_pings_ = 0;  // still to be sent without waiting for a beacon
   bool subscribed_ = false;
   bool push_ = true;  // what the primary has been told, or is to be
   bool hello_pending_ = false;

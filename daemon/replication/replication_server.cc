@@ -33,12 +33,14 @@ uint64_t RandomInstance() {
 }  // namespace
 
 ReplicationServer::ReplicationServer(Options options, ChainSource* source)
-    : options_(std::move(options)), source_(source) {}
+    : options_(std::move(options)), source_(source), time_(options_.clock, options_.upstream) {}
 
 ReplicationServer::~ReplicationServer() { Stop(); }
 
 absl::Status ReplicationServer::Validate() const {
-  if (options_.cluster_id.empty() || options_.cluster_id.size() > kMaxClusterIdBytes) {
+  const bool must_know = options_.upstream == nullptr;
+  if ((must_know && options_.cluster_id.empty()) ||
+      options_.cluster_id.size() > kMaxClusterIdBytes) {
     return absl::InvalidArgumentError("start replication: cluster id is empty or too long");
   }
   if (options_.node_id.size() > kMaxNodeIdBytes) {
@@ -51,18 +53,52 @@ absl::Status ReplicationServer::Start() {
   CHECK(!thread_.joinable());
   RETURN_IF_ERROR(Validate());
   envelope_ = {options_.cluster_id, options_.epoch, RandomInstance()};
+  if (options_.upstream == nullptr) path_ = options_.node_id;
   ASSIGN_OR_RETURN(context_, NewContext());
-  if (options_.publish) {
+  if (options_.publish && !options_.pull_endpoint.empty()) {
     ASSIGN_OR_RETURN(publisher_, Publisher::Open(*context_, options_.pub_endpoint, envelope_));
     pub_endpoint_ = publisher_->endpoint();
   }
   snapshots_ = std::make_unique<SnapshotWorker>(source_, &wakeup_);
-  ASSIGN_OR_RETURN(pull_server_, PullServer::Open(*context_, options_.pull_endpoint, envelope_,
-                                                  Welcome{options_.node_id, options_.publish},
-                                                  {source_, snapshots_.get(), &tips_, &peers_}));
+  ASSIGN_OR_RETURN(auto sockets,
+                   PeerSockets::Open(*context_, options_.pull_endpoint, options_.dial));
+  pull_server_ = std::make_unique<PullServer>(
+      std::move(sockets), IdentityNow(),
+      PullServer::Parts{source_, snapshots_.get(), &tips_, &peers_, &time_});
   pull_endpoint_ = pull_server_->endpoint();
   thread_ = std::thread([this] { Run(); });
   return absl::OkStatus();
+}
+
+PullServer::Identity ReplicationServer::IdentityNow() const {
+  return {.envelope = envelope_,
+          .welcome = {options_.node_id, publisher_ != nullptr, path_},
+          .ready = !path_.empty()};
+}
+
+void ReplicationServer::Renew(const std::string& cluster_id, uint64_t epoch,
+                              const std::string& path) {
+  MutexLock lock(mu_);
+  renewal_ = Renewal{cluster_id, epoch, path};
+  wakeup_.Signal();
+}
+
+void ReplicationServer::TakeRenewal() {
+  std::optional<Renewal> renewal;
+  {
+    MutexLock lock(mu_);
+    renewal.swap(renewal_);
+  }
+  if (!renewal) return;
+  if (renewal->cluster_id == envelope_.cluster_id && renewal->epoch == envelope_.epoch &&
+      renewal->path == path_) {
+    return;
+  }
+  envelope_ = {renewal->cluster_id, renewal->epoch, RandomInstance()};
+  path_ = renewal->path;
+  LogInfo("replication", fmt::format("serving replicas path=\"{}\"", path_));
+  if (publisher_ != nullptr) publisher_->Renew(envelope_);
+  pull_server_->Renew(IdentityNow());
 }
 
 void ReplicationServer::Stop() {
@@ -94,11 +130,12 @@ void ReplicationServer::Changed(const std::string& database) {
 // ----------------------------------------------------------------------------------
 
 void ReplicationServer::Run() {
-  std::vector<zmq::pollitem_t> items = {{nullptr, wakeup_.fd(), ZMQ_POLLIN, 0},
-                                        {pull_server_->handle(), 0, ZMQ_POLLIN, 0}};
-  if (publisher_ != nullptr) items.push_back({publisher_->handle(), 0, ZMQ_POLLIN, 0});
+  std::vector<zmq::pollitem_t> items;
   bool more = false;
   for (;;) {
+    items = {{nullptr, wakeup_.fd(), ZMQ_POLLIN, 0}};
+    if (publisher_ != nullptr) items.push_back({publisher_->handle(), 0, ZMQ_POLLIN, 0});
+    pull_server_->sockets().AddPollItems(&items);
     const Time now = SystemClock().Boot();
     const Time wait = more ? Time(0) : NextWakeup(now);
     // Rounded up: a timer that fires early would fire again at once.
@@ -116,7 +153,8 @@ void ReplicationServer::Run() {
       MutexLock lock(mu_);
       if (stopping_) break;
     }
-    more = Turn(items[1].revents != 0 || (items.size() > 2 && items[2].revents != 0));
+    more = Turn(std::any_of(items.begin() + 1, items.end(),
+                            [](const zmq::pollitem_t& item) { return item.revents != 0; }));
   }
   // Closes the sockets on the thread that used them.
   pull_server_->Close();
@@ -126,6 +164,8 @@ void ReplicationServer::Run() {
 // One round of work of bounded size.  Returns whether there is more to do at once.
 bool ReplicationServer::Turn(bool requests_waiting) {
   if (requests_waiting) StartListening();
+  TakeRenewal();
+  pull_server_->Dial(SystemClock().Boot());
   if (publisher_ != nullptr && publisher_->ReadSubscriptions()) beacon_due_ = true;
   bool more = pull_server_->ReadRequests();
   if (pull_server_->TakeBeaconWanted()) beacon_due_ = true;
@@ -134,7 +174,9 @@ bool ReplicationServer::Turn(bool requests_waiting) {
   for (const SnapshotWorker::Result& result : snapshots_->TakeResults()) {
     pull_server_->SnapshotReady(result);
   }
+  const uint64_t now_ms = static_cast<uint64_t>(options_.clock->WallMs());
   if (TakeDirty()) more = PublishDirty() || more;
+  if (pending_.empty()) as_of_ms_ = now_ms;
   more = pull_server_->Pump() || more;
   SendBeacon(SystemClock().Boot());
   if (!pull_server_->has_peers() && (publisher_ == nullptr || !publisher_->has_subscribers())) {
@@ -166,9 +208,9 @@ void ReplicationServer::StopListening() {
 void ReplicationServer::ReloadTips() {
   std::set<std::string> gone;
   for (const auto& [name, tip] : tips_.tips()) gone.insert(name);
-  for (const DatabaseState& state : source_->States()) {
-    gone.erase(state.name);
-    SetTip(state.name, state.position);
+  for (const ChainTip& tip : source_->States()) {
+    gone.erase(tip.name);
+    SetTip(tip);
   }
   for (const std::string& name : gone) ForgetTip(name);
 }
@@ -221,7 +263,7 @@ ReplicationServer::Progress ReplicationServer::PublishNext(const std::string& da
   const ltx::Position from = tip == nullptr ? ltx::Position{} : tip->position;
   const absl::StatusOr<ChainFile> file = source_->FileAfter(database, from);
   if (file.ok()) {
-    SetTip(database, {file->max_txid, file->post_apply});
+    SetTip({database, {file->max_txid, file->post_apply}, file->committed_ms, file->end_bytes});
     if (publisher_ != nullptr) publisher_->Publish(database, *file, tips_.sequence());
     return Progress::kMore;
   }
@@ -237,20 +279,19 @@ ReplicationServer::Progress ReplicationServer::PublishNext(const std::string& da
   return Progress::kFailed;
 }
 
-void ReplicationServer::SetTip(const std::string& database, const ltx::Position& position) {
-  const TipTable::Tip* tip = tips_.Find(database);
-  if (tip != nullptr && tip->position == position) return;
-  tips_.Learn(database, position, tips_.sequence() + 1);
+void ReplicationServer::SetTip(const ChainTip& news) {
+  const TipTable::Tip* tip = tips_.Find(news.name);
+  if (tip != nullptr && tip->position == news.position) return;
+  tips_.Learn(news, tips_.sequence() + 1);
   beacon_due_ = true;
-  const bool listed = std::find(changed_.begin(), changed_.end(), database) != changed_.end();
   // What does not fit is found through the beacon's digest.
-  if (!listed && changed_.size() < kMaxListedDatabases) changed_.push_back(database);
+  if (changed_.size() < kMaxListedDatabases) changed_.try_emplace(news.name, news.committed_ms);
 }
 
 // The chain does not lead on from where we were: asks where it is now.
 void ReplicationServer::Resynchronise(const std::string& database) {
-  for (const DatabaseState& state : source_->States()) {
-    if (state.name == database) return SetTip(database, state.position);
+  for (const ChainTip& tip : source_->States()) {
+    if (tip.name == database) return SetTip(tip);
   }
   ForgetTip(database);
 }
@@ -260,12 +301,20 @@ void ReplicationServer::ForgetTip(const std::string& database) {
   tips_.Forget(database);
   tips_.AdvanceSequence(tips_.sequence() + 1);
   pull_server_->Forget(database);
-  std::erase(changed_, database);
+  changed_.erase(database);
   beacon_due_ = true;
 }
 
 // ---- Beacons
 // -------------------------------------------------------------------------------------
+
+// As of when tips_ has all that the primary had.
+uint64_t ReplicationServer::AsOfMs() const {
+  if (options_.upstream == nullptr) return as_of_ms_;
+  std::vector<DatabaseState> here;
+  for (const auto& [name, tip] : tips_.tips()) here.push_back({name, tip.position});
+  return options_.upstream->AsOfMs(here);
+}
 
 void ReplicationServer::SendBeacon(Time now) {
   if (now < NextBeacon()) return;
@@ -274,10 +323,13 @@ void ReplicationServer::SendBeacon(Time now) {
   Beacon beacon{.sequence = tips_.sequence(),
                 .database_count = tips_.tips().size(),
                 .state_digest = tips_.digest(),
+                .as_of_ms = AsOfMs(),
+                .complete = source_->Complete(),
                 .changed = {}};
-  for (const std::string& name : changed_) {
-    if (const TipTable::Tip* tip = tips_.Find(name))
-      beacon.changed.push_back({name, tip->position});
+  for (const auto& [name, committed_ms] : changed_) {
+    if (const TipTable::Tip* tip = tips_.Find(name)) {
+      beacon.changed.push_back({name, tip->position, committed_ms, tip->end_bytes});
+    }
   }
   if (published) publisher_->Send(beacon);
   pull_server_->Send(beacon);
@@ -294,7 +346,8 @@ ReplicationServer::Time ReplicationServer::NextBeacon() const {
 
 // How long nothing is to be done unless something happens; max(): for ever.
 ReplicationServer::Time ReplicationServer::NextWakeup(Time now) {
-  const Time expiry = std::min(pull_server_->Expire(now), snapshots_->Expire(now));
+  const Time expiry = std::min(
+      {pull_server_->Expire(now), snapshots_->Expire(now), pull_server_->sockets().NextDeadline()});
   Time next = std::min(expiry, pending_.empty() ? Time::max() : retry_at_);
   const bool published = publisher_ != nullptr && publisher_->has_subscribers();
   if (published || pull_server_->has_push_peers()) {

@@ -1,4 +1,5 @@
-// ReplicationServer: the primary's end of replication.  One thread owns the PUB and the ROUTER
+// ReplicationServer: the serving end of replication, on a primary and on a replica that has
+// replicas of its own.  One thread owns the PUB and the ROUTER
 // socket; a second one makes snapshots.  Idle, it wakes once a second for a beacon, and without
 // replicas not at all.
 
@@ -8,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -21,6 +23,7 @@
 #include "daemon/replication/snapshot_worker.h"
 #include "daemon/replication/tip_table.h"
 #include "daemon/replication/wakeup.h"
+#include "daemon/replication/wall_time.h"
 
 namespace litefs::replication {
 
@@ -28,12 +31,17 @@ class ReplicationServer {
  public:
   struct Options {
     std::string pub_endpoint;   // "tcp://*:port" or "ipc://path"; unused without publish
-    std::string pull_endpoint;  // likewise
+    std::string pull_endpoint;  // likewise; empty: only those are served that are dialled
     std::string cluster_id;
     std::string node_id;
     uint64_t epoch = 0;
     bool publish = true;
     std::chrono::milliseconds beacon_interval{1000};
+    std::vector<std::string> dial = {};  // replicas that wait for us to connect
+    // On a replica: what it knows of its primary; must outlive the server.  Such a server refuses
+    // everybody until Renew.
+    LagTable* upstream = nullptr;
+    const Clock* clock = &SystemClock();  // for the times that replicas are told
   };
 
   // source must outlive the server.
@@ -52,11 +60,17 @@ class ReplicationServer {
   // The chain of database has grown by these transactions.  Any thread, also before Start; O(1) and
   // never blocks on a replica: commits that follow each other closely are looked up together.
   void Committed(const std::string& database, ltx::TxId min_txid, ltx::TxId max_txid) EXCLUDES(mu_);
+  // From now on this node serves that cluster in that epoch, and path is how the primary's files
+  // come here (Welcome::path, this node included).  Unless all three are as before, every session
+  // ends, and its replica begins another.  Any thread, between Start and Stop.
+  void Renew(const std::string& cluster_id, uint64_t epoch, const std::string& path) EXCLUDES(mu_);
   // States() changed otherwise: a database was dropped, or its chain replaced.  Any thread.
   void Changed(const std::string& database) EXCLUDES(mu_);
 
   // The replicas in session.  Any thread, between Start and Stop.
   std::vector<PeerStatus> Peers() const { return peers_.Snapshot(); }
+  // The replicas that are dialled.  Likewise.
+  std::vector<DialStatus> Dialled() const { return pull_server_->sockets().Status(); }
   const PullServer::Counters& counters() const { return pull_server_->counters(); }
 
   // The endpoints bound, with the ports chosen for "*".  After Start.
@@ -69,6 +83,8 @@ class ReplicationServer {
   using Dirty = std::map<std::string, ltx::TxId>;
 
   absl::Status Validate() const;
+  PullServer::Identity IdentityNow() const;
+  void TakeRenewal() EXCLUDES(mu_);
   void Run();
   bool Turn(bool requests_waiting);
   void StartListening() EXCLUDES(mu_);
@@ -78,16 +94,19 @@ class ReplicationServer {
   bool PublishDirty();
   enum class Progress { kTip, kMore, kFailed };
   Progress PublishNext(const std::string& database, ltx::TxId at_least);
-  void SetTip(const std::string& database, const ltx::Position& position);
+  void SetTip(const ChainTip& tip);
   void ForgetTip(const std::string& database);
   void Resynchronise(const std::string& database);
+  uint64_t AsOfMs() const;
   void SendBeacon(Time now);
   Time NextBeacon() const;
   Time NextWakeup(Time now);
 
   const Options options_;
   ChainSource* const source_;
+  const WallTime time_;
   Envelope envelope_;
+  std::string path_;  // empty: not ready
   std::string pub_endpoint_;
   std::string pull_endpoint_;
   PeerDirectory peers_;
@@ -100,9 +119,11 @@ class ReplicationServer {
   std::unique_ptr<PullServer> pull_server_;
   TipTable tips_;
   Dirty pending_;
-  bool listening_here_ = false;       // as listening_
-  std::vector<std::string> changed_;  // since the last beacon, at most kMaxListedDatabases
-  bool beacon_due_ = false;           // something changed
+  bool listening_here_ = false;  // as listening_
+  // Since the last beacon, at most kMaxListedDatabases, with the first commit's time.
+  std::map<std::string, uint64_t> changed_;
+  uint64_t as_of_ms_ = 0;                        // on a primary: nothing older is missing in tips_
+  bool beacon_due_ = false;                      // something changed
   std::chrono::milliseconds beacon_spacing_{0};  // until the next beacon, if nothing changes
   Time last_beacon_{};
   Time retry_at_ = Time::max();  // for databases in pending_ that failed
@@ -112,6 +133,12 @@ class ReplicationServer {
   // While nobody listens, commits are not even noted: the tips are read afresh for the first one.
   bool listening_ GUARDED_BY(mu_) = false;
   bool stopping_ GUARDED_BY(mu_) = false;
+  struct Renewal {
+    std::string cluster_id;
+    uint64_t epoch = 0;
+    std::string path;
+  };
+  std::optional<Renewal> renewal_ GUARDED_BY(mu_);
   std::thread thread_;
 };
 

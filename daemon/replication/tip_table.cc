@@ -6,8 +6,8 @@
 
 namespace litefs::replication {
 
-bool TipTable::Learn(const std::string& database, const ltx::Position& position,
-                     uint64_t sequence) {
+bool TipTable::Learn(const ChainTip& news, uint64_t sequence) {
+  const auto& [database, position, committed_ms, end_bytes] = news;
   AdvanceSequence(sequence);
   const auto [it, added] = tips_.try_emplace(database);
   Tip& tip = it->second;
@@ -16,6 +16,8 @@ bool TipTable::Learn(const std::string& database, const ltx::Position& position,
   if (!added && tip.position == position) return false;
   if (!added) digest_ ^= StateDigest(database, tip.position);
   tip.position = position;
+  tip.committed_ms = committed_ms;
+  tip.end_bytes = end_bytes;
   digest_ ^= StateDigest(database, position);
   return true;
 }
@@ -34,12 +36,12 @@ const TipTable::Tip* TipTable::Find(const std::string& database) const {
   return it == tips_.end() ? nullptr : &it->second;
 }
 
-std::vector<DatabaseState> TipTable::Page(const std::string& after, size_t max_count,
-                                          bool* last) const {
-  std::vector<DatabaseState> page;
+std::vector<ChainTip> TipTable::Page(const std::string& after, size_t max_count, bool* last) const {
+  std::vector<ChainTip> page;
   auto it = tips_.upper_bound(after);
   for (; it != tips_.end() && page.size() < max_count; ++it) {
-    page.push_back({it->first, it->second.position});
+    const Tip& tip = it->second;
+    page.push_back({it->first, tip.position, tip.committed_ms, tip.end_bytes});
   }
   *last = it == tips_.end();
   return page;

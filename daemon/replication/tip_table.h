@@ -21,10 +21,12 @@ class TipTable {
   struct Tip {
     ltx::Position position;
     uint64_t sequence = 0;
+    uint64_t committed_ms = 0;
+    uint64_t end_bytes = 0;
   };
 
   // Sets a database's tip unless a later one is known.  Returns whether the position changed.
-  bool Learn(const std::string& database, const ltx::Position& position, uint64_t sequence);
+  bool Learn(const ChainTip& tip, uint64_t sequence);
   // Forgets a database.
   void Forget(const std::string& database);
   void Clear();
@@ -32,7 +34,7 @@ class TipTable {
   // nullptr if the database is not known; valid until it is forgotten.
   const Tip* Find(const std::string& database) const;
   // Up to max_count databases whose names sort after `after`; *last: no further ones.
-  std::vector<DatabaseState> Page(const std::string& after, size_t max_count, bool* last) const;
+  std::vector<ChainTip> Page(const std::string& after, size_t max_count, bool* last) const;
   const std::map<std::string, Tip>& tips() const { return tips_; }
 
   // XOR of StateDigest over all databases.

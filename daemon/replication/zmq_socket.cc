@@ -26,6 +26,8 @@ using std::chrono::milliseconds;
 constexpr int kServeQueueMessages = 2 * kMaxWindowBytes / kMessageOverheadBytes;
 constexpr int kPublishQueueMessages = 128;
 constexpr int kRequestQueueMessages = 1000;
+// Of each who connects to a replica: what is beyond it waits in TCP.
+constexpr int kAcceptQueueMessages = 1024;
 
 // A peer that is silent for this long is gone, though TCP may not know it.
 constexpr milliseconds kHeartbeatInterval{2000};
@@ -82,6 +84,17 @@ void SetOptions(zmq::socket_t& socket, ZmqSocket::Kind kind) {
       break;
     case ZmqSocket::Kind::kMonitor:
       break;
+    case ZmqSocket::Kind::kDial:
+      SetQueues(socket, kServeQueueMessages, kRequestQueueMessages,
+                kMaxRequestBytes + kMaxTrailerBytes);
+      socket.set(opt::conflate, false);
+      break;
+    case ZmqSocket::Kind::kAccept:
+      SetQueues(socket, kRequestQueueMessages, kAcceptQueueMessages,
+                kChunkBytes + kMaxHeaderBytes + kMaxTrailerBytes);
+      socket.set(opt::router_mandatory, true);
+      socket.set(opt::router_handover, false);
+      break;
     case ZmqSocket::Kind::kPull:
       SetQueues(socket, kRequestQueueMessages, kServeQueueMessages,
                 kChunkBytes + kMaxHeaderBytes + kMaxTrailerBytes);
@@ -100,7 +113,10 @@ zmq::socket_type TypeOf(ZmqSocket::Kind kind) {
     case ZmqSocket::Kind::kServe:
       return zmq::socket_type::router;
     case ZmqSocket::Kind::kPull:
+    case ZmqSocket::Kind::kDial:
       return zmq::socket_type::dealer;
+    case ZmqSocket::Kind::kAccept:
+      return zmq::socket_type::router;
     case ZmqSocket::Kind::kMonitor:
       return zmq::socket_type::pair;
   }
@@ -238,7 +254,7 @@ bool SplitParts(const Frame& frame, std::vector<Frame>* parts) {
 
 absl::Status ZmqSocket::Send(std::span<Frame> frames) {
   try {
-    if (kind_ == Kind::kServe) {  // the peer's routing id stays a frame of its own
+    if (routes()) {  // the peer's routing id stays a frame of its own
       const auto sent =
           socket_.send(frames[0], zmq::send_flags::dontwait | zmq::send_flags::sndmore);
       if (!sent) return absl::UnavailableError("");
@@ -273,7 +289,7 @@ absl::StatusOr<bool> ZmqSocket::Next(Frame* frame) {
 
 absl::Status ZmqSocket::Receive(std::vector<Frame>* frames) {
   frames->clear();
-  const size_t expected = kind_ == Kind::kServe ? 2 : 1;
+  const size_t expected = routes() ? 2 : 1;
   Frame frame;
   Frame last;
   size_t count = 0;

@@ -51,6 +51,8 @@ class ZmqSocket {
     kSubscribe,  // SUB, replica
     kServe,      // ROUTER, primary
     kPull,       // DEALER, replica
+    kDial,       // DEALER, primary: connects to a replica's kAccept
+    kAccept,     // ROUTER, replica
     kMonitor,    // PAIR, made by Monitor
   };
 
@@ -86,6 +88,8 @@ class ZmqSocket {
 
  private:
   ZmqSocket(zmq::socket_t socket, Kind kind) : socket_(std::move(socket)), kind_(kind) {}
+  // Whether a message begins with its peer's routing id.
+  bool routes() const { return kind_ == Kind::kServe || kind_ == Kind::kAccept; }
   absl::StatusOr<bool> Next(Frame* frame);
 
   zmq::socket_t socket_;

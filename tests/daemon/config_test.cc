@@ -221,9 +221,15 @@ INSTANTIATE_TEST_SUITE_P(
         ErrorCase{"lease: {type: consul}\n",
                   "f.yml:1: lease.type: \"consul\" is not known (there is: static)"},
         ErrorCase{"lease:\n  primary: false\n", "f.yml:2: lease.primary: a replica needs "},
-        ErrorCase{"lease: {primary: false}\nreplication:\n  primary: tcp://127.0.0.1:1\n  listen: "
+        ErrorCase{"lease: {primary: false}\nreplication:\n  primary: tcp://127.0.0.1:1\n  accept: "
                   "tcp://127.0.0.1:1\n",
-                  "f.yml:4: replication.listen: only a primary serves replicas"},
+                  "f.yml:4: replication.accept: a replica either follows"},
+        ErrorCase{"replication:\n  accept: tcp://127.0.0.1:1\n",
+                  "f.yml:2: replication.accept: only a replica waits for a primary"},
+        ErrorCase{"replication:\n  dial: [tcp://127.0.0.1:1, tcp://127.0.0.1:1]\n",
+                  "f.yml:2: replication.dial: \"tcp://127.0.0.1:1\" is there twice"},
+        ErrorCase{"replication: {dial: ['tcp://10.0.0.1:7420']}\n",
+                  "f.yml:1: replication.dial: \"tcp://10.0.0.1:7420\" leaves this machine"},
         ErrorCase{"replication:\n  primary: tcp://127.0.0.1:1\n",
                   "f.yml:2: replication.primary: only a replica follows another node"},
         ErrorCase{"replication: {listen: 7420}\n",

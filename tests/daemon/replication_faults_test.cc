@@ -99,7 +99,7 @@ TEST(ReplicationSilence, OfThePrimaryEndsTheSession) {
   for (uint64_t session = 1; session <= 3; ++session) {
     std::vector<Frame> welcome(2);
     ASSERT_TRUE(AwaitHello(*router, &welcome[0]));
-    welcome[1] = MakeFrame(Encode({"cluster-1", 1, 1}, Welcome{"primary", false}));
+    welcome[1] = MakeFrame(Encode({"cluster-1", 1, 1}, Welcome{"primary", false, "primary"}));
     ASSERT_TRUE(router->Send(welcome).ok());
     ASSERT_TRUE(Eventually([&] { return client.counters().sessions == session; }));
     ASSERT_TRUE(Eventually([&] { return !client.Status().connected; }));

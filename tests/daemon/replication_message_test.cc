@@ -15,21 +15,23 @@ constexpr FileIdentity kFile{5, 6, ~uint64_t{0}, 1, 4711};
 
 std::vector<Body> AllBodies() {
   return {Hello{"node-1", kWindowBytes, true},
-          Welcome{"node-2", true},
+          Welcome{"node-2", true, "node-0 node-2"},
           Refused{RefusalCode::kWrongCluster, 3, "no"},
           PositionsRequest{9, "app.db"},
-          Positions{9, 10, true, {{"a.db", {1, 2}}, {"dir/b.db", {3, 4}}}},
+          Positions{9, 10, true, false, {{"a.db", {1, 2}, 5, 6}, {"dir/b.db", {3, 4}, 7, 8}}},
           Pull{1, "app.db", {7, 8}, kFile, 4710},
-          Chunk{1, "app.db", true, kFile, 4710, 11},
+          Chunk{1, "app.db", true, kFile, 4710, 11, 12, 13},
           Current{1, "app.db", {7, 8}},
           Credit{1 << 20},
           Ack{"app.db", {7, 8}},
-          Ping{},
+          Ping{14},
           Mode{false},
-          Transaction{12, "app.db", kFile, true, 13},
-          Beacon{14, 15, 16, {{"a.db", {1, 2}}}},
+          Transaction{12, "app.db", kFile, true, 13, 14, 15},
+          Beacon{14, 15, 16, 17, true, {{"a.db", {1, 2}, 3, 4}}},
           SumsRequest{17, "a.db", 18, 19},
-          Sums{20, 4096, 22, 2, {23, 24}}};
+          Sums{20, 4096, 22, 2, {23, 24}},
+          Pong{1, 2, 3},
+          Call{"node-3"}};
 }
 
 // A header of these fields after a proper envelope, for messages that Encode would not write.
@@ -65,23 +67,32 @@ TEST(ReplicationMessage, SurvivesARoundTrip) {
 
 // The bytes are the contract with other versions of this program.
 TEST(ReplicationMessage, HasTheDocumentedBytes) {
-  EXPECT_EQ(std::string("\x99\x02\x08\xa1"
+  EXPECT_EQ(std::string("\x99\x03\x08\xa1"
                         "c\x02\x03\x01\xa4"
                         "a.db\x05",
                         14),
             Encode({"c", 2, 3}, Current{1, "a.db", {5, 6}}).substr(0, 14));
-  EXPECT_EQ(std::string("\x95\x02\x0b\xa1"
-                        "c\x02\x03",
-                        7),
-            Encode({"c", 2, 3}, Ping{}));
+  EXPECT_EQ(std::string("\x96\x03\x0b\xa1"
+                        "c\x02\x03\x04",
+                        8),
+            Encode({"c", 2, 3}, Ping{4}));
+  EXPECT_EQ(std::string("\x98\x03\x11\xa1"
+                        "c\x02\x03\x04\x05\x06",
+                        10),
+            Encode({"c", 2, 3}, Pong{4, 5, 6}));
+  EXPECT_EQ(std::string("\x96\x03\x12\xa1"
+                        "c\x02\x03\xa1n",
+                        9),
+            Encode({"c", 2, 3}, Call{"n"}));
   EXPECT_EQ(kTopicBytes, Topic("").size());
   EXPECT_EQ("lfs14c52bbef0bae3e6d", Topic("cluster-1"));
 }
 
 TEST(ReplicationMessage, HoldsTheLongestListThatIsAllowed) {
-  Positions positions{1, 2, false, {}};
+  Positions positions{1, 2, false, true, {}};
   for (size_t i = 0; i < kMaxListedDatabases; ++i) {
-    positions.databases.push_back({std::string(kMaxDatabaseNameBytes, 'x'), {~0ull, ~0ull}});
+    positions.databases.push_back(
+        {std::string(kMaxDatabaseNameBytes, 'x'), {~0ull, ~0ull}, ~0ull, ~0ull});
   }
   const std::string header =
       Encode({std::string(kMaxClusterIdBytes, 'c'), ~0ull, ~0ull}, positions);
@@ -100,10 +111,10 @@ TEST(ReplicationMessage, RejectsEveryTruncationAndExtension) {
 }
 
 TEST(ReplicationMessage, NamesTheWireVersionThatItDoesNotSpeak) {
-  for (const char* header : {"\x92\x01\x01", "\x91\x03", "\x92\x03\x80", "\x92\xcc\xff\x01"}) {
+  for (const char* header : {"\x92\x01\x01", "\x91\x02", "\x92\x02\x80", "\x92\xcc\xff\x01"}) {
     EXPECT_TRUE(absl::IsUnimplemented(Decode(header).status())) << header;
   }
-  EXPECT_EQ("wire version 1, this node speaks 2", ErrorOf(Decode("\x92\x01\x01")));
+  EXPECT_EQ("wire version 1, this node speaks 3", ErrorOf(Decode("\x92\x01\x01")));
 }
 
 TEST(ReplicationMessage, UnderstandsARefusalOfAnyVersion) {
@@ -126,9 +137,9 @@ TEST(ReplicationMessage, RejectsWhatIsOutOfItsLimits) {
   EXPECT_EQ("malformed message: a string is too long",
             ErrorOf(Header(10, 3).Text(std::string(513, 'x')).Uint(1).Uint(1).Decode()));
   EXPECT_EQ("malformed message: a list is too long",
-            ErrorOf(Header(5, 4).Uint(1).Uint(1).Uint(1).Uint(129).Decode()));
+            ErrorOf(Header(5, 5).Uint(1).Uint(1).Uint(1).Uint(1).Uint(129).Decode()));
   EXPECT_EQ("malformed message: a list is too long",
-            ErrorOf(Header(5, 4).Uint(1).Uint(1).Uint(1).Uint(~0ull).Decode()));
+            ErrorOf(Header(5, 5).Uint(1).Uint(1).Uint(1).Uint(1).Uint(~0ull).Decode()));
 }
 
 TEST(ReplicationMessage, RejectsNamesThatLeadElsewhere) {
@@ -144,7 +155,7 @@ TEST(ReplicationMessage, RejectsNamesThatLeadElsewhere) {
 
 TEST(ReplicationMessage, RejectsChunksThatCannotBe) {
   const auto chunk = [](uint64_t stream, FileIdentity file, uint64_t offset) {
-    return ErrorOf(Decode(Encode(kEnvelope, Chunk{stream, "a", false, file, offset, 0})));
+    return ErrorOf(Decode(Encode(kEnvelope, Chunk{stream, "a", false, file, offset, 0, 0, 0})));
   };
   EXPECT_EQ("", chunk(1, kFile, 0));
   EXPECT_EQ("malformed message: stream id 0", chunk(0, kFile, 0));

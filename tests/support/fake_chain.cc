@@ -55,7 +55,17 @@ ChainFile Duplicate(const ChainFile& file) {
   copy.max_txid = file.max_txid;
   copy.pre_apply = file.pre_apply;
   copy.post_apply = file.post_apply;
+  copy.committed_ms = file.committed_ms;
+  copy.end_bytes = file.end_bytes;
   return copy;
+}
+
+std::shared_ptr<ChainFile> Dated(const std::shared_ptr<const ChainFile>& file,
+                                 uint64_t committed_ms, uint64_t end_bytes) {
+  auto dated = std::make_shared<ChainFile>(Duplicate(*file));
+  dated->committed_ms = committed_ms;
+  dated->end_bytes = end_bytes;
+  return dated;
 }
 
 }  // namespace
@@ -89,10 +99,26 @@ ltx::Position FakeSource::Commit(const std::string& database, size_t body_bytes)
   chain.tip.txid++;
   chain.tip.checksum =
       XXH3_64bits_withSeed(body.data(), body.size(), before.checksum) | ltx::kChecksumFlag;
-  chain.files[chain.tip.txid] =
-      MakeFile(chain.tip.txid, chain.tip.txid, before.txid == 0 ? 0 : before.checksum,
-               chain.tip.checksum, body);
+  const auto file = MakeFile(chain.tip.txid, chain.tip.txid, before.txid == 0 ? 0 : before.checksum,
+                             chain.tip.checksum, body);
+  chain.committed_ms = static_cast<uint64_t>(clock_->WallMs());
+  chain.end_bytes += file->size_bytes;
+  chain.files[chain.tip.txid] = Dated(file, chain.committed_ms, chain.end_bytes);
   return chain.tip;
+}
+
+void FakeSource::Adopt(const std::string& database, std::span<const std::byte> data) {
+  MutexLock lock(mu_);
+  Chain& chain = chains_[database];
+  const ltx::TxId min = LoadBig64(&data[0]);
+  const ltx::Checksum pre = LoadBig64(&data[16]);
+  if (min == 1 || min != chain.tip.txid + 1 || pre != chain.tip.checksum) chain.files.clear();
+  chain.tip = {LoadBig64(&data[8]), LoadBig64(&data[24])};
+  chain.committed_ms = static_cast<uint64_t>(clock_->WallMs());
+  chain.end_bytes += data.size();
+  chain.files[min] = Dated(MakeFile(min, chain.tip.txid, pre, chain.tip.checksum,
+                                    data.subspan(kHeader, data.size() - kHeader - kTrailer)),
+                           chain.committed_ms, chain.end_bytes);
 }
 
 void FakeSource::Prune(const std::string& database) {
@@ -118,11 +144,13 @@ int FakeSource::snapshots_made() {
   return snapshots_made_;
 }
 
-std::vector<DatabaseState> FakeSource::States() {
+std::vector<ChainTip> FakeSource::States() {
   MutexLock lock(mu_);
-  std::vector<DatabaseState> states;
-  for (const auto& [name, chain] : chains_) states.push_back({name, chain.tip});
-  return states;
+  std::vector<ChainTip> tips;
+  for (const auto& [name, chain] : chains_) {
+    tips.push_back({name, chain.tip, chain.committed_ms, chain.end_bytes});
+  }
+  return tips;
 }
 
 absl::StatusOr<ChainFile> FakeSource::FileAfter(const std::string& database,
@@ -188,7 +216,11 @@ bool FakeSink::WaitFor(const std::string& database, const ltx::Position& positio
 }
 
 bool FakeSink::WaitFor(FakeSource& source) {
-  return Eventually([&] { return States() == source.States(); });
+  return Eventually([&] {
+    std::vector<DatabaseState> wanted;
+    for (const ChainTip& tip : source.States()) wanted.push_back({tip.name, tip.position});
+    return States() == wanted;
+  });
 }
 
 void FakeSink::CloseGate() {

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "common/clock.h"
 #include "common/mutex.h"
 #include "daemon/replication/chain.h"
 
@@ -34,8 +35,14 @@ class FakeSource : public ChainSource {
   // Bodies of the snapshots made from now on.
   void set_snapshot_bytes(size_t bytes) { snapshot_bytes_ = bytes; }
   int snapshots_made() EXCLUDES(mu_);
+  // What dates transactions; before the first.
+  void set_clock(const Clock* clock) { clock_ = clock; }
+  // Takes in a file as FakeSink gets it: what a replica serves to others.
+  void Adopt(const std::string& database, std::span<const std::byte> file) EXCLUDES(mu_);
+  void set_complete(bool complete) { complete_ = complete; }
+  bool Complete() override { return complete_; }
 
-  std::vector<DatabaseState> States() override EXCLUDES(mu_);
+  std::vector<ChainTip> States() override EXCLUDES(mu_);
   absl::StatusOr<ChainFile> FileAfter(const std::string& database,
                                       const ltx::Position& from) override EXCLUDES(mu_);
   absl::StatusOr<ChainFile> Snapshot(const std::string& database) override EXCLUDES(mu_);
@@ -47,6 +54,8 @@ class FakeSource : public ChainSource {
  private:
   struct Chain {
     ltx::Position tip;
+    uint64_t committed_ms = 0;
+    uint64_t end_bytes = 0;
     std::map<ltx::TxId, std::shared_ptr<const ChainFile>> files;  // by min_txid
   };
   std::vector<std::byte> RandomBytes(size_t n) REQUIRES(mu_);
@@ -57,6 +66,8 @@ class FakeSource : public ChainSource {
   int snapshots_made_ GUARDED_BY(mu_) = 0;
   int deltas_made_ GUARDED_BY(mu_) = 0;
   std::atomic<size_t> snapshot_bytes_{1000};
+  const Clock* clock_ = &SystemClock();
+  std::atomic<bool> complete_{true};
 };
 
 class FakeSink : public ChainSink {

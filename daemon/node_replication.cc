@@ -1,0 +1,148 @@
+#include "daemon/node_replication.h"
+
+#include <optional>
+#include <vector>
+
+#include "common/hex.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+
+namespace litefs {
+namespace {
+
+nlohmann::json OrNull(const std::optional<uint64_t>& value) {
+  return value ? nlohmann::json(*value) : nlohmann::json();
+}
+
+}  // namespace
+
+bool NodeReplication::serves() const {
+  return !config_.replication.listen.empty() || !config_.replication.dial.empty();
+}
+
+// On a replica the server is there before the client, which tells it of files and sessions.
+absl::Status NodeReplication::Start() {
+  if (!config_.primary) {
+    applier_ = std::make_unique<store::Applier>(store_);
+    applier_->Start();
+    sink_ = std::make_unique<ReplicaChain>(store_, applier_.get(), node_->temporary_path(),
+                                           [this](const std::string& database, ltx::TxId txid) {
+                                             if (server_ != nullptr)
+                                               server_->Committed(database, txid, txid);
+                                           });
+    client_ = std::make_unique<replication::ReplicationClient>(
+        replication::ReplicationClient::Options{
+            .pub_endpoint = config_.replication.primary,
+            .pull_endpoint = config_.replication.primary.empty()
+                                 ? ""
+                                 : PullEndpoint(config_.replication.primary),
+            .accept_endpoint = config_.replication.accept,
+            .cluster_id = node_->cluster_id(),
+            .node_id = Hex16(node_->node_id()),
+            .on_cluster_adopted =
+                [this](const std::string& cluster_id) {
+                  if (const absl::Status status = node_->JoinCluster(cluster_id); !status.ok()) {
+                    LogError("daemon", status.ToString());
+                  }
+                },
+            .on_session =
+                [this](const std::string& cluster_id, uint64_t epoch, const std::string& path) {
+                  if (server_ != nullptr) server_->Renew(cluster_id, epoch, path);
+                }},
+        sink_.get());
+  }
+  if (serves()) RETURN_IF_ERROR(StartServer());
+  return client_ == nullptr ? absl::OkStatus() : client_->Start();
+}
+
+absl::Status NodeReplication::StartServer() {
+  const ReplicationConfig& replication = config_.replication;
+  replication::LagTable* const upstream = client_ == nullptr ? nullptr : &client_->lag();
+  source_ = std::make_unique<ServedChain>(store_, upstream);
+  server_ = std::make_unique<replication::ReplicationServer>(
+      replication::ReplicationServer::Options{
+          .pub_endpoint = replication.listen,
+          .pull_endpoint = replication.listen.empty() ? "" : PullEndpoint(replication.listen),
+          .cluster_id = node_->cluster_id(),
+          .node_id = Hex16(node_->node_id()),
+          .publish = replication.publish,
+          .dial = replication.dial,
+          .upstream = upstream},
+      source_.get());
+  return server_->Start();
+}
+
+void NodeReplication::Stop() {
+  if (client_ != nullptr) client_->Stop();
+  if (applier_ != nullptr) applier_->Stop();
+  if (server_ != nullptr) server_->Stop();
+}
+
+void NodeReplication::Committed(const std::string& database, ltx::TxId min_txid,
+                                ltx::TxId max_txid) {
+  if (config_.primary && server_ != nullptr) server_->Committed(database, min_txid, max_txid);
+}
+
+nlohmann::json NodeReplication::ReplicasJson() const {
+  nlohmann::json replicas = nlohmann::json::array();
+  if (server_ == nullptr) return replicas;
+  for (const replication::PeerStatus& peer : server_->Peers()) {
+    nlohmann::json databases = nlohmann::json::array();
+    for (const replication::DatabaseState& state : peer.acknowledged) {
+      databases.push_back({{"name", state.name}, {"txid", Hex16(state.position.txid)}});
+    }
+    replicas.push_back(
+        {{"node_id", peer.node_id}, {"last_seen_ms", peer.last_seen_ms}, {"databases", databases}});
+  }
+  return replicas;
+}
+
+// Measured at what the database files hold: that is what readers see.
+void NodeReplication::AddFollowingTo(nlohmann::json* json) {
+  std::vector<replication::DatabaseState> here;
+  for (store::Store::Entry* entry : store_->All()) {
+    here.push_back({entry->database->name(), entry->database->position()});
+  }
+  const replication::ClientStatus status = client_->Status();
+  const replication::LagTable::NodeLag lag = client_->lag().OfNode(here);
+  json->update({{"connected", status.connected},
+                {"path", status.path},
+                {"lag_transactions", lag.transactions},
+                {"lag_bytes", OrNull(lag.bytes)},
+                {"lag_ms", OrNull(lag.time_ms)},
+                {"heard_ms", OrNull(lag.heard_ms)},
+                {"clock_error_ms", OrNull(lag.clock_error_ms)},
+                {"last_error", status.last_error}});
+}
+
+nlohmann::json NodeReplication::StatusJson() {
+  const ReplicationConfig& replication = config_.replication;
+  nlohmann::json dialled = nlohmann::json::array();
+  if (server_ != nullptr) {
+    for (const replication::DialStatus& dial : server_->Dialled()) {
+      dialled.push_back({{"endpoint", dial.endpoint},
+                         {"connected", dial.in_session},
+                         {"last_error", dial.last_error}});
+    }
+  }
+  nlohmann::json json = {{"listen", replication.listen},
+                         {"primary", replication.primary},
+                         {"accept", replication.accept},
+                         {"dial", dialled},
+                         {"replicas", ReplicasJson()}};
+  if (client_ != nullptr) AddFollowingTo(&json);
+  return json;
+}
+
+nlohmann::json NodeReplication::LagJson(const std::string& database,
+                                        const ltx::Position& position) {
+  if (client_ == nullptr) return {};
+  const std::optional<replication::LagTable::Lag> lag = client_->lag().Of(database, position);
+  if (!lag) return {};
+  return {{"transactions", lag->transactions},
+          {"bytes", OrNull(lag->bytes)},
+          {"ms", OrNull(lag->time_ms)},
+          {"primary_txid", Hex16(lag->primary.txid)}};
+}
+
+}  // namespace litefs
