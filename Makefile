@@ -10,6 +10,7 @@
 #   make test-clients             every program of docs/CLIENTS.md; installs packages
 #   make soak                     ten minutes of kills, a million transactions
 #   make bench | bench-quick      plain SQLite and litefs side by side: docs/BENCHMARKS.md
+#   make bench-latency            from a commit on a primary to its being seen on a replica
 #   make fuzz | tidy | format | deps | clean
 #   make install PREFIX=/usr/local DESTDIR=
 #
@@ -20,7 +21,7 @@
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all test unit system test-clients soak sweep lint bench bench-quick fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
+.PHONY: all test unit system test-clients soak sweep lint bench bench-quick bench-latency fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
 all:
 
 # ---- Variant ------------------------------------------------------------------------------------
@@ -202,6 +203,10 @@ $(workload): bench/workload.cc $(B)/flags
 
 bench: all $(bench_bins) $(workload)
 	bench/run.py $(B) --parts --json $(B)/bench.json
+# From commit on a primary to visible on a replica.
+bench-latency: all
+	bench/latency.py $(B)
+
 bench-quick: all $(workload)
 	bench/run.py $(B) --quick --json $(B)/bench-quick.json
 fuzz: $(fuzz_bins)

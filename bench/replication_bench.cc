@@ -34,9 +34,9 @@ class BenchSource : public ChainSource {
     MutexLock lock(mu_);
     ++tip_;
   }
-  std::vector<DatabaseState> States() override {
+  std::vector<ChainTip> States() override {
     MutexLock lock(mu_);
-    return {{"app.db", At(tip_)}};
+    return {{.name = "app.db", .position = At(tip_)}};
   }
   absl::StatusOr<ChainFile> FileAfter(const std::string&, const ltx::Position& from) override {
     MutexLock lock(mu_);
@@ -49,10 +49,18 @@ class BenchSource : public ChainSource {
     MutexLock lock(mu_);
     return File(1, tip_, 0);
   }
+  absl::StatusOr<ChainFile> Delta(const std::string&, const PageSums&) override {
+    return absl::FailedPreconditionError("only a snapshot will do");
+  }
 
  private:
   ChainFile File(ltx::TxId min, ltx::TxId max, ltx::Checksum pre) {
-    return {UniqueFd(::dup(file_.get())), size_bytes_, min, max, pre, At(max).checksum};
+    return {.fd = UniqueFd(::dup(file_.get())),
+            .size_bytes = size_bytes_,
+            .min_txid = min,
+            .max_txid = max,
+            .pre_apply = pre,
+            .post_apply = At(max).checksum};
   }
   const bool pruned_;
   const size_t size_bytes_;
@@ -88,6 +96,7 @@ class BenchSink : public ChainSink {
     changed_.NotifyAll();
     return At(stored_);
   }
+  absl::StatusOr<PageSums> Sums(const std::string&, uint64_t) override { return PageSums(); }
   absl::Status Drop(const std::string&) override { return absl::OkStatus(); }
   absl::StatusOr<UniqueFd> SpoolFile() override {
     return UniqueFd(::memfd_create("spool", MFD_CLOEXEC));

@@ -24,6 +24,10 @@ namespace {
 constexpr size_t kFilesABatch = 128;
 constexpr uint64_t kBytesABatch = 64 << 20;
 constexpr size_t kCopyBytes = 1 << 20;
+// In rollback mode readers that were locked out sleep and look again, for 1, 2, 5, … ms (SQLite's
+// busy handler).  Under a steady stream of transactions they would never find the lock free; so it
+// stays free for as long as it was held, but no longer than this.
+constexpr std::chrono::milliseconds kMaxReadersTurn{5};
 
 }  // namespace
 
@@ -299,10 +303,16 @@ absl::Status ReplicaDatabase::ApplyPending() {
   MutexLock lock(mu_);
   RETURN_IF_ERROR(OpenFile());
   while (!needs_snapshot_) {
+    const auto begin = std::chrono::steady_clock::now();
+    if (begin < readers_turn_until_) return absl::UnavailableError(name() + ": the readers' turn");
     LtxPageSource source;
     ASSIGN_OR_RETURN(const bool pending, CollectPending(&source));
     if (!pending) break;
     RETURN_IF_ERROR(ApplyBatch(source));
+    if (file_->shape().wal) continue;
+    const auto end = std::chrono::steady_clock::now();
+    readers_turn_until_ =
+        end + std::min<std::chrono::steady_clock::duration>(end - begin, kMaxReadersTurn);
   }
   return absl::OkStatus();
 }

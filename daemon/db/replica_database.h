@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <span>
@@ -45,7 +46,8 @@ class ReplicaDatabase final : public Database {
   absl::StatusOr<ltx::Position> Receive(int fd, uint64_t size_bytes) EXCLUDES(receive_mu_);
   absl::StatusOr<ltx::Position> Receive(ltx::ByteSource& source) EXCLUDES(receive_mu_);
 
-  // Applies what is stored.  kUnavailable: readers are in the way, call again soon.
+  // Applies what is stored.  kUnavailable: readers are in the way, or it is their turn; call again
+  // soon.
   absl::Status ApplyPending() EXCLUDES(mu_);
   bool HasPending() EXCLUDES(mu_);
   // Housekeeping of the live file while nothing is pending.
@@ -78,6 +80,8 @@ class ReplicaDatabase final : public Database {
   std::unique_ptr<ReplicaFile> file_ GUARDED_BY(mu_);
   std::vector<PageChange> changes_ GUARDED_BY(mu_);
   std::string error_ GUARDED_BY(mu_);
+  // In rollback mode: not to be locked before this.
+  std::chrono::steady_clock::time_point readers_turn_until_ GUARDED_BY(mu_){};
   std::atomic<bool> needs_snapshot_ = false;
   mutable Mutex served_mu_;  // after all others
   std::optional<LtxFileRef> served_ GUARDED_BY(served_mu_);
