@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/sqlite_format.h"
 #include "common/status_macros.h"
+#include "daemon/db/next_file.h"
 #include "daemon/sqlite/file_lock.h"
 #include "daemon/sqlite/settle.h"
 #include "ltx/page_checksum.h"
@@ -469,8 +470,9 @@ absl::Status PrimaryDatabase::CaptureWalLocked() {
     suspects_.AddEverything();
   }
   const ltx::Position after = chain_->log().tip();
-  if (after.txid != before.txid && options_.on_commit) {
-    options_.on_commit(name(), before.txid + 1, after.txid);
+  if (after.txid != before.txid) {
+    if (options_.on_commit) options_.on_commit(name(), before.txid + 1, after.txid);
+    MakeNextFile(chain_->log());
   }
   return files.status();
 }

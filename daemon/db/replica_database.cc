@@ -13,6 +13,7 @@
 #include "common/posix_io.h"
 #include "common/sqlite_format.h"
 #include "common/status_macros.h"
+#include "daemon/db/next_file.h"
 #include "ltx/byte_stream.h"
 #include "ltx/encoder.h"
 #include "ltx/page_checksum.h"
@@ -309,6 +310,7 @@ absl::Status ReplicaDatabase::ApplyPending() {
     ASSIGN_OR_RETURN(const bool pending, CollectPending(&source));
     if (!pending) break;
     RETURN_IF_ERROR(ApplyBatch(source));
+    MakeNextFile(chain_->log());
     if (file_->shape().wal) continue;
     const auto end = std::chrono::steady_clock::now();
     readers_turn_until_ =
