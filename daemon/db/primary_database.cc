@@ -515,7 +515,7 @@ void PrimaryDatabase::Attend() {
 
 bool PrimaryDatabase::HasLocklessSession() {
   return std::any_of(lockless_.begin(), lockless_.end(),
-                     [this](SessionId session) { return !IsOfOtherFile(session); });
+                     [this](SessionId session) REQUIRES(mu_) { return !IsOfOtherFile(session); });
 }
 
 // Decides the suspects by content.  kUnavailable while an app holds its locks.

@@ -303,19 +303,18 @@ bool ReplicaDatabase::HasPending() {
 absl::Status ReplicaDatabase::ApplyPending() {
   MutexLock lock(mu_);
   RETURN_IF_ERROR(OpenFile());
-  while (!needs_snapshot_) {
-    const auto begin = std::chrono::steady_clock::now();
-    if (begin < readers_turn_until_) return absl::UnavailableError(name() + ": the readers' turn");
-    LtxPageSource source;
-    ASSIGN_OR_RETURN(const bool pending, CollectPending(&source));
-    if (!pending) break;
-    RETURN_IF_ERROR(ApplyBatch(source));
-    MakeNextFile(chain_->log());
-    if (file_->shape().wal) continue;
-    const auto end = std::chrono::steady_clock::now();
-    readers_turn_until_ =
-        end + std::min<std::chrono::steady_clock::duration>(end - begin, kMaxReadersTurn);
-  }
+  if (needs_snapshot_) return absl::OkStatus();
+  const auto begin = std::chrono::steady_clock::now();
+  if (begin < readers_turn_until_) return absl::UnavailableError(name() + ": the readers' turn");
+  LtxPageSource source;
+  ASSIGN_OR_RETURN(const bool pending, CollectPending(&source));
+  if (!pending) return absl::OkStatus();
+  RETURN_IF_ERROR(ApplyBatch(source));
+  MakeNextFile(chain_->log());
+  if (file_->shape().wal) return absl::OkStatus();
+  const auto end = std::chrono::steady_clock::now();
+  readers_turn_until_ =
+      end + std::min<std::chrono::steady_clock::duration>(end - begin, kMaxReadersTurn);
   return absl::OkStatus();
 }
 
@@ -403,13 +402,20 @@ absl::Status ReplicaDatabase::ApplyBatch(LtxPageSource& source) {
   return absl::OkStatus();
 }
 
-void ReplicaDatabase::Idle() {
+bool ReplicaDatabase::Tidy() {
   MutexLock lock(mu_);
-  if (file_ == nullptr) return;
-  if (const absl::Status status = file_->Checkpoint();
-      !status.ok() && !absl::IsUnavailable(status)) {
+  if (file_ == nullptr) return true;
+  const absl::Status status = file_->Checkpoint();
+  if (absl::IsUnavailable(status)) return false;
+  if (!status.ok()) {
     LogWarn("apply", fmt::format("db={} checkpoint: {}", name(), status.ToString()));
   }
+  return status.ok() && file_->tidy();
+}
+
+bool ReplicaDatabase::IsTidy() {
+  MutexLock lock(mu_);
+  return file_ == nullptr || file_->tidy();
 }
 
 DatabaseInfo ReplicaDatabase::Info() {

@@ -46,12 +46,14 @@ class ReplicaDatabase final : public Database {
   absl::StatusOr<ltx::Position> Receive(int fd, uint64_t size_bytes) EXCLUDES(receive_mu_);
   absl::StatusOr<ltx::Position> Receive(ltx::ByteSource& source) EXCLUDES(receive_mu_);
 
-  // Applies what is stored.  kUnavailable: readers are in the way, or it is their turn; call again
-  // soon.
+  // Applies what is stored, one batch (HasPending tells of more).  kUnavailable: readers are in the
+  // way, or it is their turn; call again soon.
   absl::Status ApplyPending() EXCLUDES(mu_);
   bool HasPending() EXCLUDES(mu_);
-  // Housekeeping of the live file while nothing is pending.
-  void Idle() EXCLUDES(mu_);
+  // Housekeeping of the live file while nothing is pending.  False: readers are in the way of some
+  // of it, try again later.
+  bool Tidy() EXCLUDES(mu_);
+  bool IsTidy() EXCLUDES(mu_);
 
  protected:
   absl::Status ReadCommitted(ltx::PageNo pgno, std::span<std::byte> page) override REQUIRES(mu_);

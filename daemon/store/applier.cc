@@ -13,6 +13,11 @@ namespace {
 // Between two tries while readers hold a database: from the first, doubling to the second.
 constexpr std::chrono::milliseconds kFirstRetry{1};
 constexpr std::chrono::milliseconds kLastRetry{50};
+// A database is quiet when nothing has been applied for so long; what readers keep from being
+// tidied is tried again after double the time, up to the second.
+constexpr std::chrono::seconds kQuiet{5};
+constexpr std::chrono::seconds kLastPause{60};
+constexpr std::chrono::seconds kTogether{1};
 
 }  // namespace
 
@@ -37,13 +42,13 @@ void Applier::Notify() {
 
 void Applier::Run() {
   std::chrono::milliseconds retry = kFirstRetry;
-  bool waiting = false;  // some database is to be tried again
+  Left left;
   while (true) {
     {
+      const Clock::time_point deadline = NextDeadline(left.waiting, retry);
       MutexLock lock(mu_);
-      const auto deadline = std::chrono::steady_clock::now() + retry;
-      while (!notified_ && !stopping_) {
-        if (!waiting) {
+      while (!notified_ && !stopping_ && !left.more) {
+        if (deadline == Clock::time_point::max()) {
           changed_.Wait(mu_);
         } else if (!changed_.WaitUntil(mu_, deadline)) {
           break;
@@ -53,18 +58,50 @@ void Applier::Run() {
       if (notified_) retry = kFirstRetry;
       notified_ = false;
     }
-    waiting = ApplyAll();
-    retry = waiting ? std::min(retry * 2, kLastRetry) : kFirstRetry;
+    left = ApplyAll();
+    retry = left.waiting ? std::min(retry * 2, kLastRetry) : kFirstRetry;
+    Tidy();
   }
 }
 
-// True if something is left to be tried again.
-bool Applier::ApplyAll() {
-  bool left = false;
+Applier::Clock::time_point Applier::NextDeadline(bool waiting,
+                                                 std::chrono::milliseconds retry) const {
+  Clock::time_point next = waiting ? Clock::now() + retry : Clock::time_point::max();
+  for (const auto& [entry, untidy] : untidy_) next = std::min(next, untidy.due);
+  return next;
+}
+
+void Applier::Tidy() {
+  // Those of the next second too: one wake-up for many.
+  const Clock::time_point now = Clock::now();
+  if (NextDeadline(false, {}) > now) return;
+  for (auto it = untidy_.begin(); it != untidy_.end();) {
+    auto& [entry, untidy] = *it;
+    if (now + kTogether >= untidy.due) {
+      if (entry->replica->Tidy()) {
+        it = untidy_.erase(it);
+        continue;
+      }
+      untidy.pause = std::min(untidy.pause * 2, kLastPause);
+      untidy.due = now + untidy.pause;
+    }
+    ++it;
+  }
+}
+
+// A batch of each, so that a busy database does not keep the others waiting.
+Applier::Left Applier::ApplyAll() {
+  Left left;
   for (Store::Entry* entry : store_->All()) {
     if (entry->replica == nullptr || !entry->replica->HasPending()) continue;
     const absl::Status status = entry->replica->ApplyPending();
-    left |= !status.ok();
+    left.waiting |= !status.ok();
+    left.more |= status.ok() && entry->replica->HasPending();
+    if (entry->replica->IsTidy()) {
+      untidy_.erase(entry);
+    } else {
+      untidy_[entry] = {.due = Clock::now() + kQuiet, .pause = kQuiet};
+    }
     if (!status.ok() && !absl::IsUnavailable(status)) {
       LogWarn("apply", fmt::format("db={} {}", entry->database->name(), status.ToString()));
     }
