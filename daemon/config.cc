@@ -9,7 +9,9 @@
 
 #include "daemon/config.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
+#include <netinet/in.h>
 #include <sys/stat.h>
 #include <yaml-cpp/yaml.h>
 
@@ -24,6 +26,8 @@
 #include "common/hex.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"
+#include "daemon/replication/curve_keys.h"
+#include "daemon/replication/peer_list.h"
 #include "ipc/protocol.h"
 
 namespace litefs {
@@ -212,12 +216,56 @@ Problem SetEndpoint(const std::string& value, std::string* out) {
   return "";
 }
 
+// Only by what a resolver cannot change: loopback addresses, and the name that must be one (RFC
+// 6761, 6.3).
 bool StaysOnThisMachine(const std::string& text) {
   const auto endpoint = ParseEndpoint(text);
   if (!endpoint || !endpoint->path.empty()) return true;
-  const std::string& host = endpoint->host;
-  const bool dotted = host.find_first_not_of("0123456789.") == std::string::npos;
-  return host == "localhost" || host == "[::1]" || (dotted && host.starts_with("127."));
+  std::string host = endpoint->host;
+  if (host == "localhost") return true;
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  in_addr four{};
+  if (::inet_pton(AF_INET, host.c_str(), &four) == 1) return (ntohl(four.s_addr) >> 24) == 127;
+  in6_addr six{};
+  return ::inet_pton(AF_INET6, host.c_str(), &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
+}
+
+Problem SetCurveKey(const std::string& value, std::string* out) {
+  if (!replication::IsCurveKey(value)) {
+    return fmt::format("\"{}\" is not a public key of 40 characters (litefs keygen prints one)",
+                       value);
+  }
+  *out = value;
+  return "";
+}
+
+// names_and_keys: a name, its key, the next name, …
+Problem SetPeers(const Values& names_and_keys, std::map<std::string, std::string>* out) {
+  if (names_and_keys.size() / 2 > replication::kMaxPeerKeys) {
+    return fmt::format("more than {} peers", replication::kMaxPeerKeys);
+  }
+  for (size_t i = 0; i + 1 < names_and_keys.size(); i += 2) {
+    std::string name;
+    Problem problem = SetId(names_and_keys[i], &name);
+    if (name.empty() && problem.empty()) problem = "\"\" is not a name";
+    if (problem.empty()) problem = SetCurveKey(names_and_keys[i + 1], &(*out)[name]);
+    if (!problem.empty()) return problem;
+  }
+  return "";
+}
+
+// An endpoint, the key of who listens there, the next endpoint, …
+Problem SetDialKeys(const Values& endpoints_and_keys, std::map<std::string, std::string>* out) {
+  for (size_t i = 0; i + 1 < endpoints_and_keys.size(); i += 2) {
+    const Problem problem = SetCurveKey(endpoints_and_keys[i + 1], &(*out)[endpoints_and_keys[i]]);
+    if (!problem.empty()) return problem;
+  }
+  return "";
+}
+
+Problem SetPath(const std::string& value, std::string* out) {
+  *out = value;
+  return value.empty() ? "\"\" is not a file" : "";
 }
 
 Problem SetGlobs(const Values& values, std::vector<std::string>* out) {
@@ -324,14 +372,14 @@ Problem SetDir(const std::string& value, Config* config) {
 struct Setting {
   std::string_view key;
   Problem (*set)(const Values& values, Config* config);
-  bool is_list = false;
+  enum class Shape { kValue, kList, kNames } shape = Shape::kValue;  // kNames: of keys to values
 };
 
 // Every key there is.  README.md has the same table for its readers.
 constexpr std::array kSettings = {
     Setting{"dir", [](const Values& v, Config* c) { return SetDir(v[0], c); }},
     Setting{"databases", [](const Values& v, Config* c) { return SetGlobs(v, &c->databases); },
-            true},
+            Setting::Shape::kList},
     Setting{"node-id", [](const Values& v, Config* c) { return SetNodeId(v[0], &c->node_id); }},
     Setting{"cluster-id", [](const Values& v, Config* c) { return SetId(v[0], &c->cluster_id); }},
     Setting{"insecure", [](const Values& v, Config* c) { return SetBool(v[0], &c->insecure); }},
@@ -348,6 +396,18 @@ constexpr std::array kSettings = {
             [](const Values& v, Config* c) { return SetBool(v[0], &c->replication.publish); }},
     Setting{"retention.age", [](const Values& v, Config* c) { return SetRetentionAge(v[0], c); }},
     Setting{"retention.size", [](const Values& v, Config* c) { return SetRetentionSize(v[0], c); }},
+    Setting{"security.key-file",
+            [](const Values& v, Config* c) { return SetPath(v[0], &c->security.key_file); }},
+    Setting{"security.dial-keys",
+            [](const Values& v, Config* c) { return SetDialKeys(v, &c->security.dial_keys); },
+            Setting::Shape::kNames},
+    Setting{"security.peers",
+            [](const Values& v, Config* c) { return SetPeers(v, &c->security.peers); },
+            Setting::Shape::kNames},
+    Setting{"security.peers-file",
+            [](const Values& v, Config* c) { return SetPath(v[0], &c->security.peers_file); }},
+    Setting{"security.primary-key",
+            [](const Values& v, Config* c) { return SetCurveKey(v[0], &c->security.primary_key); }},
     Setting{"on-replica-write",
             [](const Values& v, Config* c) { return SetOnReplicaWrite(v[0], c); }},
     Setting{"when-away", [](const Values& v, Config* c) { return SetWhenAway(v[0], c); }},
@@ -470,14 +530,21 @@ class Walker {
   absl::Status WalkSetting(const Setting& setting, const YAML::Node& node, int key_line) {
     const std::string key(setting.key);
     if (node.IsNull()) return Error(key_line, key, "a value is missing");
+    using Shape = Setting::Shape;
     Values values;
-    if (node.IsScalar()) {
+    if (node.IsScalar() && setting.shape != Shape::kNames) {
       RETURN_IF_ERROR(AddValue(key, node, &values));
-    } else if (node.IsSequence() && setting.is_list) {
+    } else if (node.IsSequence() && setting.shape == Shape::kList) {
       for (const YAML::Node& item : node) RETURN_IF_ERROR(AddValue(key, item, &values));
+    } else if (node.IsMap() && setting.shape == Shape::kNames) {
+      for (const auto& entry : node) {
+        RETURN_IF_ERROR(AddValue(key, entry.first, &values));
+        RETURN_IF_ERROR(AddValue(key, entry.second, &values));
+      }
     } else {
-      return Error(Line(node), key,
-                   setting.is_list ? "a list is expected" : "one plain value is expected");
+      constexpr const char* kExpected[] = {"one plain value is expected", "a list is expected",
+                                           "NAME: VALUE pairs are expected"};
+      return Error(Line(node), key, kExpected[static_cast<int>(setting.shape)]);
     }
     const Problem problem = setting.set(values, &config_);
     return problem.empty() ? absl::OkStatus() : Error(Line(node), key, problem);
@@ -511,6 +578,7 @@ class Walker {
       return Error(LineOf("replication.accept"), "replication.accept",
                    "a replica either follows replication.primary or waits for it, not both");
     }
+    RETURN_IF_ERROR(CheckSecurity());
     std::vector<std::pair<std::string, std::string>> endpoints = {
         {"replication.listen", replication.listen},
         {"replication.primary", replication.primary},
@@ -519,10 +587,11 @@ class Walker {
       endpoints.emplace_back("replication.dial", endpoint);
     }
     for (const auto& [key, endpoint] : endpoints) {
-      if (config_.insecure || StaysOnThisMachine(endpoint)) continue;
+      if (config_.insecure || !config_.security.key_file.empty()) continue;
+      if (StaysOnThisMachine(endpoint)) continue;
       return Error(LineOf(key), key,
-                   fmt::format("\"{}\" leaves this machine, and there is no authentication yet: "
-                               "on a network you trust, set insecure: true",
+                   fmt::format("\"{}\" leaves this machine: set security.key-file (litefs keygen "
+                               "makes one), or, on a network that you trust, insecure: true",
                                endpoint));
     }
     return CheckHttp();
@@ -537,6 +606,40 @@ class Walker {
                  fmt::format("\"{}:{}\" can be reached from other machines, and the API knows no "
                              "authentication: listen on 127.0.0.1, or set insecure: true",
                              http.host, http.port));
+  }
+
+  absl::Status CheckSecurity() const {
+    const ReplicationConfig& replication = config_.replication;
+    const SecurityConfig& security = config_.security;
+    const std::string kKeyFile = "security.key-file";
+    if (security.key_file.empty()) {
+      for (const char* const key : {"security.peers", "security.peers-file", "security.primary-key",
+                                    "security.dial-keys"}) {
+        if (!lines_.contains(key)) continue;
+        return Error(LineOf(key), key,
+                     "has no effect without security.key-file, this node's own key (litefs keygen "
+                     "makes one)");
+      }
+      return absl::OkStatus();
+    }
+    if (!replication.primary.empty() && security.primary_key.empty()) {
+      return Error(LineOf(kKeyFile), kKeyFile,
+                   "with keys, security.primary-key must say which is the primary's (litefs keygen "
+                   "--show FILE prints it there)");
+    }
+    for (const std::string& endpoint : replication.dial) {
+      if (security.dial_keys.contains(endpoint)) continue;
+      return Error(LineOf(kKeyFile), kKeyFile,
+                   fmt::format("with keys, security.dial-keys must say which is the key of \"{}\" "
+                               "(litefs keygen --show FILE prints it there)",
+                               endpoint));
+    }
+    const bool lets_in = !replication.listen.empty() || !replication.accept.empty();
+    if (lets_in && security.peers.empty() && security.peers_file.empty()) {
+      return Error(LineOf(kKeyFile), kKeyFile,
+                   "with keys, security.peers or security.peers-file must say who may connect");
+    }
+    return absl::OkStatus();
   }
 
   int LineOf(const std::string& key) const {
@@ -648,6 +751,11 @@ absl::StatusOr<Config> LoadConfig(const ConfigSource& source, const Environment&
   if (!file.path.empty()) {
     ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(file.path, kMaxConfigBytes));
     ASSIGN_OR_RETURN(config, ParseConfig(text, file.path, environment));
+    for (std::string* path : {&config.security.key_file, &config.security.peers_file}) {
+      if (!path->empty()) {
+        *path = AbsolutePath(std::filesystem::path(file.path).parent_path(), *path);
+      }
+    }
   }
   if (file.in_directory && !config.dir.empty()) {
     return absl::InvalidArgumentError(fmt::format(

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -49,6 +50,15 @@ struct RetentionConfig {
   uint64_t size_bytes = uint64_t{256} << 20;
 };
 
+// Key files are read by ReadSecurity (daemon/node_security.h), not here.
+struct SecurityConfig {
+  std::string key_file;                          // this node's key pair; empty: no keys at all
+  std::map<std::string, std::string> peers;      // public keys of those who may connect, by name
+  std::string peers_file;                        // more of them
+  std::string primary_key;                       // the public key of replication.primary
+  std::map<std::string, std::string> dial_keys;  // of those of replication.dial, by endpoint
+};
+
 struct Config {
   std::string dir;                             // absolute
   std::vector<std::string> databases = {"*"};  // globs (fnmatch) of file names
@@ -58,6 +68,7 @@ struct Config {
   bool insecure = false;   // may speak to other machines, unauthenticated
   ReplicationConfig replication;
   HttpConfig http;
+  SecurityConfig security;
   RetentionConfig retention;
   std::chrono::milliseconds write_timeout = std::chrono::seconds(30);
   bool read_only_replica = false;   // or busy: what who writes on a replica gets

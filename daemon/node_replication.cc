@@ -22,6 +22,7 @@ bool NodeReplication::serves() const {
 
 // On a replica the server is there before the client, which tells it of files and sessions.
 absl::Status NodeReplication::Start() {
+  ASSIGN_OR_RETURN(security_, ReadSecurity(config_));
   if (!config_.primary) {
     applier_ = std::make_unique<store::Applier>(store_);
     applier_->Start();
@@ -39,6 +40,7 @@ absl::Status NodeReplication::Start() {
             .accept_endpoint = config_.replication.accept,
             .cluster_id = node_->cluster_id(),
             .node_id = Hex16(node_->node_id()),
+            .security = security_,
             .on_cluster_adopted =
                 [this](const std::string& cluster_id) {
                   if (const absl::Status status = node_->JoinCluster(cluster_id); !status.ok()) {
@@ -66,6 +68,7 @@ absl::Status NodeReplication::StartServer() {
           .cluster_id = node_->cluster_id(),
           .node_id = Hex16(node_->node_id()),
           .publish = replication.publish,
+          .security = security_,
           .dial = replication.dial,
           .upstream = upstream},
       source_.get());
@@ -106,6 +109,7 @@ void NodeReplication::AddFollowingTo(nlohmann::json* json) {
   const replication::ClientStatus status = client_->Status();
   const replication::LagTable::NodeLag lag = client_->lag().OfNode(here);
   json->update({{"connected", status.connected},
+                {"pub_healthy", status.pub_healthy},
                 {"path", status.path},
                 {"lag_transactions", lag.transactions},
                 {"lag_bytes", OrNull(lag.bytes)},
@@ -125,13 +129,32 @@ nlohmann::json NodeReplication::StatusJson() {
                          {"last_error", dial.last_error}});
     }
   }
-  nlohmann::json json = {{"listen", replication.listen},
-                         {"primary", replication.primary},
-                         {"accept", replication.accept},
-                         {"dial", dialled},
-                         {"replicas", ReplicasJson()}};
+  nlohmann::json json = {{"listen", replication.listen}, {"primary", replication.primary},
+                         {"accept", replication.accept}, {"dial", dialled},
+                         {"replicas", ReplicasJson()},   {"encrypted", security_.encrypted()}};
+  if (security_.encrypted()) json["public_key"] = security_.keys.public_key;
+  const replication::Refusals::Summary refusals = Refusals();
+  json["refused_peers"] = refusals.count;
+  json["last_refusal"] = refusals.last;
   if (client_ != nullptr) AddFollowingTo(&json);
   return json;
+}
+
+replication::Refusals::Summary NodeReplication::Refusals() const {
+  replication::Refusals::Summary all;
+  if (server_ != nullptr) all = server_->refusals();
+  if (client_ == nullptr) return all;
+  const replication::Refusals::Summary of_client = client_->refusals();
+  all.count += of_client.count;
+  if (!of_client.last.empty()) all.last = of_client.last;
+  return all;
+}
+
+void NodeReplication::AddCountersTo(nlohmann::json* json) const {
+  if (server_ == nullptr && client_ == nullptr) return;
+  (*json)["refused_peers"] = Refusals().count;
+  (*json)["malformed_messages"] = (server_ == nullptr ? 0 : server_->counters().malformed.load()) +
+                                  (client_ == nullptr ? 0 : client_->counters().corrupt.load());
 }
 
 nlohmann::json NodeReplication::LagJson(const std::string& database,

@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "daemon/config.h"
 #include "daemon/node_chain.h"
+#include "daemon/node_security.h"
 #include "daemon/replication/replication_client.h"
 #include "daemon/replication/replication_server.h"
 #include "daemon/store/applier.h"
@@ -42,6 +43,8 @@ class NodeReplication {
 
   // The "replication" of litefs status (docs/IPC.md).
   nlohmann::json StatusJson();
+  // Adds what its counters count.
+  void AddCountersTo(nlohmann::json* json) const;
   // A replica's "lag" of one database, at this position; null where it is not known.
   nlohmann::json LagJson(const std::string& database, const ltx::Position& position);
 
@@ -50,10 +53,12 @@ class NodeReplication {
   bool serves() const;
   nlohmann::json ReplicasJson() const;
   void AddFollowingTo(nlohmann::json* json);
+  replication::Refusals::Summary Refusals() const;
 
   const Config& config_;
   store::NodeDirectory* const node_;
   store::Store* const store_;
+  replication::Security security_;
   std::unique_ptr<store::Applier> applier_;
   std::unique_ptr<ReplicaChain> sink_;
   std::unique_ptr<replication::ReplicationClient> client_;

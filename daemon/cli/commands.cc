@@ -12,6 +12,7 @@
 #include "daemon/cli/command_support.h"
 #include "daemon/cli/daemon_command.h"
 #include "daemon/cli/export_command.h"
+#include "daemon/cli/keygen_command.h"
 #include "daemon/cli/ltx_command.h"
 #include "daemon/cli/pos_command.h"
 #include "daemon/cli/preload_library.h"
@@ -95,6 +96,7 @@ int RunCommandLine(int argc, char** argv) {
   AddExportCommand(app, &exit_code);
   AddBranchesCommands(app, &exit_code);
   AddLtxCommands(app, &exit_code);
+  AddKeygenCommand(app, &exit_code);
   if (arguments.empty()) {
     std::fputs(app.help().c_str(), stdout);
     return kExitUsage;

@@ -69,6 +69,20 @@ std::string ReplicaTable(const nlohmann::json& replication) {
   return rows.size() == 1 ? "no replica has been seen\n" : Table(rows);
 }
 
+// "encrypted", or "not encrypted"; and who was turned away.
+std::string SecurityText(const nlohmann::json& replication) {
+  std::string out =
+      Flag(replication, "encrypted")
+          ? fmt::format("encrypted, this node's key is {}\n", Text(replication, "public_key"))
+          : "not encrypted\n";
+  const int64_t refused = Number(replication, "refused_peers");
+  if (refused != 0) {
+    out += fmt::format("{} connections refused; the last: {}\n", refused,
+                       Text(replication, "last_refusal"));
+  }
+  return out;
+}
+
 std::string FollowingText(const nlohmann::json& replication) {
   const std::string primary = Text(replication, "primary");
   const std::string accept = Text(replication, "accept");
@@ -98,7 +112,7 @@ std::string ReplicationText(const nlohmann::json& replication) {
                        error.empty() ? "" : ": " + error);
   }
   if (listens || !dialled.empty()) out += ReplicaTable(replication);
-  return out.empty() ? "replication: off\n" : out;
+  return out.empty() ? "replication: off\n" : out + SecurityText(replication);
 }
 
 std::string StatusText(const nlohmann::json& status) {

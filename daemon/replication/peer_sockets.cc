@@ -25,7 +25,7 @@ constexpr milliseconds kSendRetry{2};
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PeerSockets>> PeerSockets::Open(
-    zmq::context_t& context, const std::string& listen, const std::vector<std::string>& dial) {
+    Context& context, const std::string& listen, const std::vector<std::string>& dial) {
   std::unique_ptr<PeerSockets> sockets(new PeerSockets(&context));
   if (!listen.empty()) {
     ASSIGN_OR_RETURN(sockets->listener_, ZmqSocket::Open(context, ZmqSocket::Kind::kServe));
@@ -110,9 +110,13 @@ void PeerSockets::Turn(Time now, const Envelope& envelope, const Call* call,
 void PeerSockets::ReadEvents(Dialled& dialled, Time now, const Envelope& envelope, const Call& call,
                              std::vector<std::string>* gone) {
   while (dialled.state != Dialled::State::kDown) {
-    const std::optional<ZmqSocket::Event> event = dialled.events.ReadEvent();
+    std::string why;
+    const std::optional<ZmqSocket::Event> event = dialled.events.ReadEvent(&why);
     if (!event) break;
-    if (*event == ZmqSocket::Event::kDisconnected && dialled.state != Dialled::State::kConnecting) {
+    if (*event == ZmqSocket::Event::kRefused) {
+      Disconnect(dialled, why, /*refused=*/true, now);
+    } else if (*event == ZmqSocket::Event::kDisconnected &&
+               dialled.state != Dialled::State::kConnecting) {
       gone->push_back(dialled.key);
       Disconnect(dialled, "the connection was lost", /*refused=*/false, now);
     } else if (*event == ZmqSocket::Event::kConnected &&

@@ -40,7 +40,7 @@ class PeerSockets {
   using Time = std::chrono::nanoseconds;  // Clock::Boot
 
   // Binds listen, unless it is empty, and will call the replicas at dial.
-  static absl::StatusOr<std::unique_ptr<PeerSockets>> Open(zmq::context_t& context,
+  static absl::StatusOr<std::unique_ptr<PeerSockets>> Open(Context& context,
                                                            const std::string& listen,
                                                            const std::vector<std::string>& dial);
 
@@ -54,6 +54,11 @@ class PeerSockets {
   // As ZmqSocket's; the first frame is the peer's key.
   absl::Status Receive(std::vector<Frame>* frames);
   absl::Status Send(std::span<Frame> frames);
+
+  // As ZmqSocket's, of who connected to listen.
+  void Blame(const Frame& key) {
+    if (!IsDialled(Text(key))) listener_.Blame(key);
+  }
 
   // The peer with this key has said Hello.
   void SessionBegan(std::string_view key);
@@ -82,7 +87,7 @@ class PeerSockets {
     int attempts = 0;
   };
 
-  explicit PeerSockets(zmq::context_t* context) : context_(context) {}
+  explicit PeerSockets(Context* context) : context_(context) {}
   absl::Status Connect(Dialled& dialled);
   void Disconnect(Dialled& dialled, const std::string& why, bool refused, Time now);
   void ReadEvents(Dialled& dialled, Time now, const Envelope& envelope, const Call& call,
@@ -90,7 +95,7 @@ class PeerSockets {
   Dialled* Find(std::string_view key);
   void SetStatus(const Dialled& dialled, const std::string* error) EXCLUDES(mu_);
 
-  zmq::context_t* const context_;
+  Context* const context_;
   bool listens_ = false;
   ZmqSocket listener_;
   std::vector<std::unique_ptr<Dialled>> dialled_;

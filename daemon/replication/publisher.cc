@@ -26,7 +26,7 @@ Publisher::Publisher(ZmqSocket socket, Envelope envelope)
       topic_(Topic(envelope_.cluster_id)),
       queued_bytes_(std::make_shared<std::atomic<uint64_t>>(0)) {}
 
-absl::StatusOr<std::unique_ptr<Publisher>> Publisher::Open(zmq::context_t& context,
+absl::StatusOr<std::unique_ptr<Publisher>> Publisher::Open(Context& context,
                                                            const std::string& endpoint,
                                                            const Envelope& envelope) {
   ASSIGN_OR_RETURN(ZmqSocket socket, ZmqSocket::Open(context, ZmqSocket::Kind::kPublish));

@@ -21,7 +21,7 @@ namespace litefs::replication {
 class Publisher {
  public:
   // Binds endpoint.  The context must outlive the publisher.
-  static absl::StatusOr<std::unique_ptr<Publisher>> Open(zmq::context_t& context,
+  static absl::StatusOr<std::unique_ptr<Publisher>> Open(Context& context,
                                                          const std::string& endpoint,
                                                          const Envelope& envelope);
 

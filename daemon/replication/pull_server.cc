@@ -74,6 +74,7 @@ bool PullServer::ReadRequests() {
       HandleFrames(frames);
     } else if (absl::IsInvalidArgument(status) && !frames.empty()) {
       ++counters_.malformed;
+      sockets_->Blame(frames[0]);
       const std::string key(Text(frames[0]));
       DropPeer(key, TextOf(status));
       Refuse(key, RefusalCode::kMalformed, 0, TextOf(status));
@@ -92,6 +93,7 @@ void PullServer::HandleFrames(std::vector<Frame>& frames) {
                          : absl::InvalidArgumentError("malformed message: wrong number of frames");
   if (!message.ok()) {
     ++counters_.malformed;
+    sockets_->Blame(frames[0]);
     DropPeer(key, TextOf(message.status()));
     const bool version = absl::IsUnimplemented(message.status());
     return Refuse(key, version ? RefusalCode::kWrongVersion : RefusalCode::kMalformed, 0,

@@ -48,7 +48,7 @@ absl::Status ReplicationClient::Start() {
   if (cluster_id_.size() > kMaxClusterIdBytes || options_.node_id.size() > kMaxNodeIdBytes) {
     return absl::InvalidArgumentError("start replication: cluster id or node id is too long");
   }
-  ASSIGN_OR_RETURN(context_, NewContext());
+  ASSIGN_OR_RETURN(context_, Context::Open(options_.security));
   RETURN_IF_ERROR(Connect());  // here, so that a bad endpoint is an error of Start
   thread_ = std::thread([this] { Run(); });
   return absl::OkStatus();
@@ -258,8 +258,10 @@ void ReplicationClient::RefuseCall(const std::string& peer, RefusalCode code,
 
 void ReplicationClient::ReadEvents() {
   while (!accepts() && state_ != State::kDown) {
-    const std::optional<ZmqSocket::Event> event = events_.ReadEvent();
+    std::string why;
+    const std::optional<ZmqSocket::Event> event = events_.ReadEvent(&why);
     if (!event) return;
+    if (*event == ZmqSocket::Event::kRefused) return Disconnect(why, options_.refused_delay);
     if (*event == ZmqSocket::Event::kConnected && state_ == State::kConnecting) {
       StartGreeting();
     } else if (*event == ZmqSocket::Event::kDisconnected && state_ != State::kConnecting) {

@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "common/mutex.h"
 #include "daemon/replication/chain.h"
+#include "daemon/replication/context.h"
 #include "daemon/replication/follower.h"
 #include "daemon/replication/follower_status.h"
 #include "daemon/replication/message.h"
@@ -38,7 +39,8 @@ class ReplicationClient {
     std::string accept_endpoint = {};  // where we wait for the primary to connect ("tcp://*:port")
     std::string cluster_id;            // empty: adopt the primary's
     std::string node_id;
-    bool subscribe = true;  // false: everything by the pull socket
+    bool subscribe = true;   // false: everything by the pull socket
+    Security security = {};  // with the key of pull_endpoint and pub_endpoint
     // Called on the client's thread when a cluster id was adopted.
     std::function<void(const std::string& cluster_id)> on_cluster_adopted = {};
     // Called there when a session begins, with its primary's epoch, and the nodes by which its
@@ -68,6 +70,8 @@ class ReplicationClient {
   // Any thread, any time.
   ClientStatus Status() const { return status_.Snapshot(); }
   const FollowerStatus& counters() const { return status_; }
+  // Of those who connect to accept_endpoint.  Any thread, after Start.
+  Refusals::Summary refusals() const { return context_->refusals().Get(); }
   LagTable& lag() { return status_.lag; }
   // The endpoint that is waited at, with the port chosen for "*".  After Start.
   const std::string& accept_endpoint() const { return accept_endpoint_; }
@@ -110,7 +114,7 @@ class ReplicationClient {
   Wakeup wakeup_;
 
   // The thread's own, once it runs.
-  std::unique_ptr<zmq::context_t> context_;
+  std::unique_ptr<Context> context_;
   ZmqSocket pull_;
   ZmqSocket events_;  // of pull_, unless we accept
   std::string accept_endpoint_;

@@ -54,7 +54,7 @@ absl::Status ReplicationServer::Start() {
   RETURN_IF_ERROR(Validate());
   envelope_ = {options_.cluster_id, options_.epoch, RandomInstance()};
   if (options_.upstream == nullptr) path_ = options_.node_id;
-  ASSIGN_OR_RETURN(context_, NewContext());
+  ASSIGN_OR_RETURN(context_, Context::Open(options_.security));
   if (options_.publish && !options_.pull_endpoint.empty()) {
     ASSIGN_OR_RETURN(publisher_, Publisher::Open(*context_, options_.pub_endpoint, envelope_));
     pub_endpoint_ = publisher_->endpoint();

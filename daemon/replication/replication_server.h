@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "common/mutex.h"
 #include "daemon/replication/chain.h"
+#include "daemon/replication/context.h"
 #include "daemon/replication/peer_directory.h"
 #include "daemon/replication/publisher.h"
 #include "daemon/replication/pull_server.h"
@@ -36,6 +37,7 @@ class ReplicationServer {
     std::string node_id;
     uint64_t epoch = 0;
     bool publish = true;
+    Security security = {};
     std::chrono::milliseconds beacon_interval{1000};
     std::vector<std::string> dial = {};  // replicas that wait for us to connect
     // On a replica: what it knows of its primary; must outlive the server.  Such a server refuses
@@ -72,6 +74,7 @@ class ReplicationServer {
   // The replicas that are dialled.  Likewise.
   std::vector<DialStatus> Dialled() const { return pull_server_->sockets().Status(); }
   const PullServer::Counters& counters() const { return pull_server_->counters(); }
+  Refusals::Summary refusals() const { return context_->refusals().Get(); }
 
   // The endpoints bound, with the ports chosen for "*".  After Start.
   const std::string& pub_endpoint() const { return pub_endpoint_; }
@@ -113,7 +116,7 @@ class ReplicationServer {
   Wakeup wakeup_;
 
   // The thread's own, once it runs.
-  std::unique_ptr<zmq::context_t> context_;
+  std::unique_ptr<Context> context_;
   std::unique_ptr<SnapshotWorker> snapshots_;
   std::unique_ptr<Publisher> publisher_;  // nullptr without publish
   std::unique_ptr<PullServer> pull_server_;

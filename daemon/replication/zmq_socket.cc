@@ -11,6 +11,8 @@
 
 #include "common/check.h"
 #include "common/endian.h"
+#include "common/status_macros.h"
+#include "daemon/replication/connection_guard.h"
 #include "daemon/replication/message.h"
 
 namespace litefs::replication {
@@ -39,6 +41,14 @@ constexpr milliseconds kReconnectMost{2000};
 
 constexpr size_t kMaxSubscriptionBytes = 256;
 constexpr size_t kMaxTrailerBytes = 64;  // lengths of the parts, topic
+
+// CurveZMQ (ZeroMQ RFC 26): what is around an encrypted frame, and the largest command of its
+// handshake, to which MAXMSGSIZE applies too.
+constexpr int64_t kCurveOverheadBytes = 64;
+constexpr int64_t kMaxCurveCommandBytes = 1024;
+
+constexpr std::string_view kZapDomain = "litefs";
+constexpr int kZapEnforceDomain = 93;  // ZMQ_ZAP_ENFORCE_DOMAIN, which zmq.h calls a draft
 
 int Count(milliseconds duration) { return static_cast<int>(duration.count()); }
 
@@ -102,6 +112,27 @@ void SetOptions(zmq::socket_t& socket, ZmqSocket::Kind kind) {
       break;
   }
 }
+// What libzmq may hold of one connection that came in: its queue of requests, and of subscriptions
+// hardly anything, since a replica has one; where files come in, the window that was granted.
+constexpr uint64_t kRequestsAllowanceBytes = 2 << 20;
+constexpr uint64_t kSubscriptionsAllowanceBytes = 64 << 10;
+constexpr uint64_t kFilesAllowanceBytes = 2 * kWindowBytes;
+
+uint64_t AllowanceOf(ZmqSocket::Kind kind) {
+  if (kind == ZmqSocket::Kind::kPublish) return kSubscriptionsAllowanceBytes;
+  return kind == ZmqSocket::Kind::kServe ? kRequestsAllowanceBytes : kFilesAllowanceBytes;
+}
+
+// The descriptor of the connection that a message came by; -1: unknown.
+int ConnectionOf(const Frame& frame) {
+  return zmq_msg_get(const_cast<Frame&>(frame).handle(), ZMQ_SRCFD);
+}
+
+void MakeRoomForCurve(zmq::socket_t& socket) {
+  const int64_t bytes = socket.get(opt::maxmsgsize) + kCurveOverheadBytes;
+  socket.set(opt::maxmsgsize, std::max(bytes, kMaxCurveCommandBytes));
+}
+
 static_assert(kMaxHeaderBytes <= kChunkBytes && kChunkBytes <= kMaxInlineBytes);
 
 zmq::socket_type TypeOf(ZmqSocket::Kind kind) {
@@ -140,30 +171,56 @@ absl::Status ZmqStatus(std::string_view context, const zmq::error_t& error) {
   }
 }
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<zmq::context_t>> NewContext() {
-  try {
-    auto context = std::make_unique<zmq::context_t>(1);
-    context->set(zmq::ctxopt::ipv6, 1);
-    return context;
-  } catch (const zmq::error_t& error) {
-    return ZmqStatus("create a ZeroMQ context", error);
+// Why the handshake of a socket that connects failed, or "" if trying again may help.
+std::string RefusalText(uint16_t event, uint32_t value, const Security& security) {
+  const bool encrypted = security.encrypted();
+  if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) {
+    return fmt::format("the peer does not let this node in: add its key {} to security.peers there",
+                       security.keys.public_key);
   }
+  if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL &&
+      value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH) {
+    return encrypted ? "the peer does not encrypt: set security.key-file there too"
+                     : "the peer asks for a key: set security.key-file here";
+  }
+  if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL) {
+    return fmt::format("the peer does not speak ZMTP 3 as this node does (error {:#x})", value);
+  }
+  // It closes the connection without a word if what it gets is encrypted for another key.
+  if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL && encrypted && value != ETIMEDOUT) {
+    return "the peer broke off the handshake: it has no key (set security.key-file there), or "
+           "another than security.primary-key here";
+  }
+  return "";
 }
 
-absl::StatusOr<ZmqSocket> ZmqSocket::Open(zmq::context_t& context, Kind kind) {
+}  // namespace
+
+absl::StatusOr<ZmqSocket> ZmqSocket::Open(Context& context, Kind kind) {
   try {
-    zmq::socket_t socket(context, TypeOf(kind));
+    zmq::socket_t socket(context.zmq(), TypeOf(kind));
     SetOptions(socket, kind);
-    return ZmqSocket(std::move(socket), kind);
+    if (context.security().encrypted()) MakeRoomForCurve(socket);
+    return ZmqSocket(std::move(socket), kind, &context);
   } catch (const zmq::error_t& error) {
     return ZmqStatus("open a socket", error);
   }
 }
 
 absl::Status ZmqSocket::Bind(const std::string& endpoint) {
+  const Security& security = context_->security();
   try {
+    if (security.encrypted()) {
+      socket_.set(opt::curve_server, true);
+      socket_.set(opt::curve_publickey, security.keys.public_key);
+      socket_.set(opt::curve_secretkey, security.keys.secret_key);
+      socket_.set(opt::zap_domain, kZapDomain);
+      const int on = 1;  // nobody is let in if the handler does not answer
+      if (zmq_setsockopt(socket_.handle(), kZapEnforceDomain, &on, sizeof(on)) != 0) {
+        return ZmqStatus("enforce authentication", zmq::error_t());
+      }
+    }
+    RETURN_IF_ERROR(context_->guard().Watch(context_->zmq(), socket_, AllowanceOf(kind_)));
     socket_.bind(endpoint);
     return absl::OkStatus();
   } catch (const zmq::error_t& error) {
@@ -172,7 +229,18 @@ absl::Status ZmqSocket::Bind(const std::string& endpoint) {
 }
 
 absl::Status ZmqSocket::Connect(const std::string& endpoint) {
+  const Security& security = context_->security();
   try {
+    if (security.encrypted()) {
+      const auto server_key = security.server_keys.find(endpoint);
+      if (server_key == security.server_keys.end()) {
+        return absl::FailedPreconditionError(
+            fmt::format("connect to {}: its public key is not known", endpoint));
+      }
+      socket_.set(opt::curve_serverkey, server_key->second);
+      socket_.set(opt::curve_publickey, security.keys.public_key);
+      socket_.set(opt::curve_secretkey, security.keys.secret_key);
+    }
     socket_.connect(endpoint);
     return absl::OkStatus();
   } catch (const zmq::error_t& error) {
@@ -269,6 +337,13 @@ absl::Status ZmqSocket::Send(std::span<Frame> frames) {
   }
 }
 
+void ZmqSocket::Blame(const Frame& first) { context_->guard().Malformed(ConnectionOf(first)); }
+
+void ZmqSocket::Close() {
+  ConnectionGuard::Unwatch(socket_);
+  socket_.close();
+}
+
 bool ZmqSocket::HasRoom() const {
   try {
     return (socket_.get(opt::events) & ZMQ_POLLOUT) != 0;
@@ -293,18 +368,24 @@ absl::Status ZmqSocket::Receive(std::vector<Frame>* frames) {
   Frame frame;
   Frame last;
   size_t count = 0;
+  size_t size_bytes = 0;
+  int connection = -1;
   bool more = true;
   for (; more; ++count) {
     const absl::StatusOr<bool> got = Next(&frame);
     if (!got.ok()) return got.status();
     if (!*got) return absl::UnavailableError("");
     more = frame.more();
+    size_bytes += frame.size();
+    if (count == 0) connection = ConnectionOf(frame);
     if (count + 1 < expected) {
       frames->push_back(std::move(frame));
     } else {
       last = std::move(frame);
     }
   }
+  // A subscription is never taken: libzmq keeps it.
+  if (kind_ != Kind::kPublish) context_->guard().Delivered(connection, size_bytes);
   if (count == expected && (kind_ == Kind::kPublish || SplitParts(last, frames))) {
     if (kind_ == Kind::kPublish) frames->push_back(std::move(last));  // a subscription
     return absl::OkStatus();
@@ -313,33 +394,43 @@ absl::Status ZmqSocket::Receive(std::vector<Frame>* frames) {
   return absl::InvalidArgumentError(fmt::format("malformed message: {} frames", count));
 }
 
-absl::StatusOr<ZmqSocket> ZmqSocket::Monitor(zmq::context_t& context) {
+absl::StatusOr<ZmqSocket> ZmqSocket::Monitor(Context& context) {
   static std::atomic<uint64_t> next_number{0};
   const std::string endpoint = fmt::format("inproc://monitor-{}", ++next_number);
-  const int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED;
+  const int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
+                     ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                     ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
   if (zmq_socket_monitor(socket_.handle(), endpoint.c_str(), events) != 0) {
     return ZmqStatus("monitor a socket", zmq::error_t());
   }
   try {
-    zmq::socket_t monitor(context, zmq::socket_type::pair);
+    zmq::socket_t monitor(context.zmq(), zmq::socket_type::pair);
     monitor.set(opt::linger, 0);
     monitor.connect(endpoint);
-    return ZmqSocket(std::move(monitor), Kind::kMonitor);
+    return ZmqSocket(std::move(monitor), Kind::kMonitor, &context);
   } catch (const zmq::error_t& error) {
     return ZmqStatus("monitor a socket", error);
   }
 }
 
-std::optional<ZmqSocket::Event> ZmqSocket::ReadEvent() {
+std::optional<ZmqSocket::Event> ZmqSocket::ReadEvent(std::string* why) {
   Frame frame;  // event number (16 bits), value (32 bits); then the endpoint
   if (const absl::StatusOr<bool> got = Next(&frame); !got.ok() || !*got) return std::nullopt;
   uint16_t event = 0;
-  if (frame.size() >= sizeof(event)) std::memcpy(&event, frame.data(), sizeof(event));
+  uint32_t value = 0;
+  if (frame.size() == sizeof(event) + sizeof(value)) {
+    std::memcpy(&event, frame.data(), sizeof(event));
+    std::memcpy(&value, frame.data<std::byte>() + sizeof(event), sizeof(value));
+  }
   while (frame.more()) {
     if (const absl::StatusOr<bool> got = Next(&frame); !got.ok() || !*got) break;
   }
   if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) return Event::kConnected;
-  return event == ZMQ_EVENT_DISCONNECTED ? Event::kDisconnected : Event::kOther;
+  if (event == ZMQ_EVENT_DISCONNECTED) return Event::kDisconnected;
+  const std::string text = RefusalText(event, value, context_->security());
+  if (text.empty()) return Event::kOther;
+  if (why != nullptr) *why = text;
+  return Event::kRefused;
 }
 
 absl::StatusOr<int> Poll(std::span<zmq::pollitem_t> items, milliseconds timeout) {

@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "daemon/replication/context.h"
 
 namespace litefs::replication {
 
@@ -41,9 +42,6 @@ Frame MakeFrameOver(std::span<std::byte> data, std::unique_ptr<Owner> owner);
 Frame JoinParts(std::span<Frame> parts);
 bool SplitParts(const Frame& frame, std::vector<Frame>* parts);
 
-// A context: its I/O thread serves all sockets opened on it, which must be gone before it is.
-absl::StatusOr<std::unique_ptr<zmq::context_t>> NewContext();
-
 class ZmqSocket {
  public:
   enum class Kind {
@@ -57,9 +55,12 @@ class ZmqSocket {
   };
 
   ZmqSocket() = default;
-  static absl::StatusOr<ZmqSocket> Open(zmq::context_t& context, Kind kind);
+  // With the context's security; context outlives the socket.
+  static absl::StatusOr<ZmqSocket> Open(Context& context, Kind kind);
 
+  // Who binds is the one that lets peers in, or not (CURVE's server).
   absl::Status Bind(const std::string& endpoint);
+  // kFailedPrecondition: peers are to be authenticated, and no key is known for endpoint.
   absl::Status Connect(const std::string& endpoint);
   absl::Status Subscribe(std::string_view topic);
   // The endpoint bound, with the port that was chosen for "*".
@@ -78,22 +79,29 @@ class ZmqSocket {
 
   // Opens a stream of events about this socket's connections, to be polled and read with
   // ReadEvent.  Close it after this socket.
-  absl::StatusOr<ZmqSocket> Monitor(zmq::context_t& context);
-  enum class Event { kConnected, kDisconnected, kOther };
+  absl::StatusOr<ZmqSocket> Monitor(Context& context);
+  // kRefused: the two do not come together, for the reason and with the way out that why says.
+  enum class Event { kConnected, kDisconnected, kRefused, kOther };
   // For a monitor: the next event, or nullopt if none waits.
-  std::optional<Event> ReadEvent();
+  std::optional<Event> ReadEvent(std::string* why = nullptr);
 
-  void Close() { socket_.close(); }
+  // The message that came with this first frame made no sense: from a peer that connected to this
+  // socket, too many of them end the connection.
+  void Blame(const Frame& first);
+
+  void Close();
   void* handle() { return socket_.handle(); }
 
  private:
-  ZmqSocket(zmq::socket_t socket, Kind kind) : socket_(std::move(socket)), kind_(kind) {}
+  ZmqSocket(zmq::socket_t socket, Kind kind, Context* context)
+      : socket_(std::move(socket)), kind_(kind), context_(context) {}
   // Whether a message begins with its peer's routing id.
   bool routes() const { return kind_ == Kind::kServe || kind_ == Kind::kAccept; }
   absl::StatusOr<bool> Next(Frame* frame);
 
   zmq::socket_t socket_;
   Kind kind_ = Kind::kPull;
+  Context* context_ = nullptr;
 };
 
 namespace internal {

@@ -241,12 +241,30 @@ INSTANTIATE_TEST_SUITE_P(
         ErrorCase{"replication: {listen: 'tcp://localhost:65535'}\n",
                   "f.yml:1: replication.listen: \"tcp://localhost:65535\": the port must be 1 to"},
         ErrorCase{"replication: {listen: 'tcp://*:7420'}\n",
-                  "f.yml:1: replication.listen: \"tcp://*:7420\" leaves this machine, and there "
-                  "is no authentication yet: on a network you trust, set insecure: true"},
+                  "f.yml:1: replication.listen: \"tcp://*:7420\" leaves this machine: set "
+                  "security.key-file (litefs keygen makes one), or, on a network that you trust, "
+                  "insecure: true"},
         ErrorCase{"replication: {listen: 'tcp://127.0.0.1.evil.org:7420'}\n",
                   "f.yml:1: replication.listen: \"tcp://127.0.0.1.evil.org:7420\" leaves"},
         ErrorCase{"lease: {primary: false}\nreplication: {primary: 'tcp://10.0.0.1:7420'}\n",
                   "f.yml:2: replication.primary: \"tcp://10.0.0.1:7420\" leaves this machine"},
+        ErrorCase{"replication: {listen: 'tcp://127.0.0.256:7420'}\n",
+                  "f.yml:1: replication.listen: \"tcp://127.0.0.256:7420\" leaves"},
+        ErrorCase{"replication: {listen: 'tcp://127.0.0.1:0;10.0.0.1:7420'}\n",
+                  "f.yml:1: replication.listen: \"tcp://127.0.0.1:0;10.0.0.1:7420\" leaves"},
+        ErrorCase{"replication: {listen: 'tcp://[::2]:7420'}\n",
+                  "f.yml:1: replication.listen: \"tcp://[::2]:7420\" leaves"},
+        ErrorCase{"security: {peers: {b: short}, key-file: k}\n",
+                  "f.yml:1: security.peers: \"short\" is not a public key of 40 characters"},
+        ErrorCase{"security: {peers: [b], key-file: k}\n",
+                  "f.yml:1: security.peers: NAME: VALUE pairs are expected"},
+        ErrorCase{"security:\n  primary-key: 'rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7'\n",
+                  "f.yml:2: security.primary-key: has no effect without security.key-file"},
+        ErrorCase{"lease: {primary: false}\nreplication: {primary: 'tcp://10.0.0.1:7420'}\n"
+                  "security: {key-file: k}\n",
+                  "f.yml:3: security.key-file: with keys, security.primary-key must say"},
+        ErrorCase{"replication: {listen: 'tcp://*:7420'}\nsecurity: {key-file: k}\n",
+                  "f.yml:2: security.key-file: with keys, security.peers or security.peers-file"},
         ErrorCase{"databases: []\n", "f.yml:1: databases: the list is empty"},
         ErrorCase{"databases: [a/b]\n", "f.yml:1: databases: \"a/b\" contains a '/'"},
         ErrorCase{"databases: {a: b}\n", "f.yml:1: databases: a list is expected"},
@@ -334,11 +352,27 @@ TEST(Config, RefusesAnIpcPathThatNoSocketCanHave) {
 }
 
 TEST(Config, LoopbackNeedsNoInsecure) {
-  for (const char* host : {"127.0.0.1", "127.1.2.3", "localhost", "[::1]"}) {
+  for (const char* host : {"127.0.0.1", "127.1.2.3", "127.255.255.254", "localhost", "[::1]"}) {
     EXPECT_EQ(ErrorOf(std::string("replication: {listen: 'tcp://") + host + ":7420'}\n"),
               "no error");
   }
   EXPECT_EQ(ErrorOf("insecure: true\nreplication: {listen: 'tcp://*:7420'}\n"), "no error");
+}
+
+TEST(Config, KeysNeedNoInsecure) {
+  const std::string key = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7";
+  const auto primary =
+      Parse("replication: {listen: 'tcp://*:7420'}\nsecurity: {key-file: k, peers: {b: '" + key +
+            "'}}\n");
+  ASSERT_TRUE(primary.ok()) << primary.status();
+  EXPECT_EQ(primary->security.key_file, "k");
+  EXPECT_EQ(primary->security.peers.at("b"), key);
+  const auto replica = Parse(
+      "lease: {primary: false}\nreplication: {primary: 'tcp://10.0.0.1:7420'}\n"
+      "security: {key-file: k, primary-key: '" +
+      key + "'}\n");
+  ASSERT_TRUE(replica.ok()) << replica.status();
+  EXPECT_EQ(replica->security.primary_key, key);
 }
 
 // ---- Files

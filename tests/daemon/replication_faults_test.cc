@@ -84,8 +84,9 @@ bool AwaitHello(ZmqSocket& router, Frame* peer) {
 
 // A primary that is stopped, or behind a cable that was pulled: its kernel, or nobody, answers.
 TEST(ReplicationSilence, OfThePrimaryEndsTheSession) {
-  zmq::context_t context;
-  absl::StatusOr<ZmqSocket> router = ZmqSocket::Open(context, ZmqSocket::Kind::kServe);
+  const absl::StatusOr<std::unique_ptr<Context>> context = Context::Open();
+  ASSERT_TRUE(context.ok());
+  absl::StatusOr<ZmqSocket> router = ZmqSocket::Open(**context, ZmqSocket::Kind::kServe);
   ASSERT_TRUE(router.ok() && router->Bind("tcp://127.0.0.1:*").ok());
   FakeSink sink;
   ReplicationClient client({.pub_endpoint = "",

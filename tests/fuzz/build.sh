@@ -11,7 +11,8 @@ case $(basename "$source") in
   ltx_*) sources="ltx/*.cc common/posix_io.cc common/hex.cc" ;;
   ipc_*) sources="ipc/codec.cc common/msgpack.cc" ;;
   *) sources="daemon/replication/message.cc daemon/replication/zmq_socket.cc common/msgpack.cc common/log.cc
-    common/clock.cc" ;;
+    common/clock.cc common/posix_io.cc daemon/replication/connection_guard.cc daemon/replication/peer_list.cc
+    daemon/replication/curve_keys.cc daemon/replication/refusals.cc" ;;
 esac
 
 mkdir -p "$(dirname "$output")"

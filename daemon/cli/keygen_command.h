@@ -1,0 +1,13 @@
+// litefs keygen [--out FILE | --show FILE] [--json]
+
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace litefs {
+
+void AddKeygenCommand(CLI::App& app, int* exit_code);
+
+}  // namespace litefs
