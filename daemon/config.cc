@@ -391,7 +391,7 @@ constexpr std::array kSettings = {
             [](const Values& v, Config* c) { return SetEndpoint(v[0], &c->replication.primary); }},
     Setting{"replication.accept",
             [](const Values& v, Config* c) { return SetEndpoint(v[0], &c->replication.accept); }},
-    Setting{"replication.dial", SetDial, /*is_list=*/true},
+    Setting{"replication.dial", SetDial, Setting::Shape::kList},
     Setting{"replication.publish",
             [](const Values& v, Config* c) { return SetBool(v[0], &c->replication.publish); }},
     Setting{"retention.age", [](const Values& v, Config* c) { return SetRetentionAge(v[0], c); }},

@@ -249,6 +249,8 @@ nlohmann::json Daemon::Status() {
     if (!lag.is_null()) json["lag"] = std::move(lag);
     databases.push_back(std::move(json));
   }
+  nlohmann::json counters_json = CountersJson(counters, *server_);
+  replication_->AddCountersTo(&counters_json);
   const auto uptime =
       std::chrono::duration_cast<std::chrono::milliseconds>(SystemClock().Boot() - started_);
   return {{"version", kVersion},
@@ -260,7 +262,7 @@ nlohmann::json Daemon::Status() {
           {"uptime_ms", uptime.count()},
           {"databases", databases},
           {"replication", replication_->StatusJson()},
-          {"counters", CountersJson(counters, *server_)}};
+          {"counters", std::move(counters_json)}};
 }
 
 // Signals go to the main loop's descriptor; every thread inherits the mask.

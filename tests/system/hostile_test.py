@@ -181,6 +181,9 @@ def attack_open(c):
     attack.flood("pull: garbage", pull, b"DEALER", garbage(2, 500))
     status = primary.status()["replication"]
     check(status["refused_peers"] >= refused + 4, f"the dropped are counted: {status}")
+    counters = primary.status()["counters"]
+    check(counters["refused_peers"] >= refused + 4 and counters["malformed_messages"] >= 8,
+          f"counters: {counters}")
     check(primary.log_tail(2000).count("that nobody asked for") >= 3, primary.log_tail(60))
     primary.stop()
     replica.stop()
