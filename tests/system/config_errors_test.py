@@ -10,7 +10,7 @@ CONFIGS = {
     "retnetion: {}\n": ":1: retnetion: unknown key (did you mean retention?)",
     "lease: {type: consul}\n": ':1: lease.type: "consul"',
     "lease: {primary: false}\n": ":1: lease.primary: a replica needs replication.primary",
-    "replication: {listen: 'tcp://0.0.0.0:7420'}\n": "no authentication yet",
+    "replication: {listen: 'tcp://0.0.0.0:7420'}\n": ":1: replication.listen: \"tcp://0.0.0.0:7420\" leaves this machine",
     "dir: ${LITEFS_TEST_UNSET}\n": ":1: dir: ${LITEFS_TEST_UNSET} is not set",
     "dir: [\n": ":2: this is not YAML",
 }
