@@ -8,6 +8,7 @@
 #   make lint                     layers, symbols, style, headers that stand alone, formatting
 #   make sweep                    every file call of an app goes wrong, in every way
 #   make test-clients             every program of docs/CLIENTS.md; installs packages
+#   make test-archive             every transaction of a thousand, restored and compared
 #   make soak                     ten minutes of kills, a million transactions
 #   make bench | bench-quick      plain SQLite and litefs side by side: docs/BENCHMARKS.md
 #   make fuzz | tidy | format | deps | clean
@@ -20,7 +21,7 @@
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all test unit system test-clients soak sweep lint bench bench-quick fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
+.PHONY: all test unit system test-clients test-archive soak sweep lint bench bench-quick fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
 all:
 
 # ---- Variant ------------------------------------------------------------------------------------
@@ -178,6 +179,10 @@ test-clients: all
 
 SOAK_SECONDS      ?= 600
 SOAK_TRANSACTIONS ?= 1000000
+ARCHIVE_TRANSACTIONS ?= 1000
+test-archive: all
+	tests/system/archive_test.py $(B) $(ARCHIVE_TRANSACTIONS)
+
 soak: all
 	tests/system/many_test.py $(B) 1000
 	tests/system/kill_test.py $(B) $(SOAK_SECONDS)

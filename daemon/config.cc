@@ -24,6 +24,7 @@
 #include "common/hex.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"
+#include "daemon/crypto/age.h"
 #include "ipc/protocol.h"
 
 namespace litefs {
@@ -301,6 +302,82 @@ Problem SetDir(const std::string& value, Config* config) {
   return value.empty() ? "\"\" is not a directory" : "";
 }
 
+// Of the list item that is being read.
+archive::ArchiveConfig& Archive(Config* config) { return config->archives.back(); }
+
+Problem SetArchiveDuration(const std::string& value, std::chrono::milliseconds least,
+                           std::chrono::milliseconds* out) {
+  Problem problem = SetDuration(value, out);
+  if (problem.empty() && *out < least) {
+    problem = fmt::format("\"{}\" is less than {}ms", value, least.count());
+  }
+  return problem;
+}
+
+Problem SetArchiveLevels(const Values& values, Config* config) {
+  std::vector<std::chrono::milliseconds> windows;
+  for (const std::string& value : values) {
+    std::chrono::milliseconds window{};
+    if (Problem problem = SetArchiveDuration(value, std::chrono::seconds(1), &window);
+        !problem.empty()) {
+      return problem;
+    }
+    if (!windows.empty() && window <= windows.back()) {
+      return fmt::format("\"{}\" is not longer than the level before", value);
+    }
+    windows.push_back(window);
+  }
+  if (windows.size() > archive::kMaxDeltaLevel) return "more than 8 levels";
+  Archive(config).levels.windows = windows;
+  return "";
+}
+
+Problem SetArchiveRetention(const Values& values, Config* config) {
+  std::vector<std::chrono::milliseconds> retention;
+  for (const std::string& value : values) {
+    std::chrono::milliseconds one{};
+    if (Problem problem = SetArchiveDuration(value, std::chrono::seconds(1), &one);
+        !problem.empty()) {
+      return problem;
+    }
+    retention.push_back(one);
+  }
+  if (retention.size() > archive::kMaxDeltaLevel + 1) return "more than 9 levels";
+  Archive(config).levels.retention = retention;
+  return "";
+}
+
+Problem SetArchiveBacklog(const std::string& value, Config* config) {
+  const auto size = ParseSize(value);
+  if (!size) return fmt::format("\"{}\" is not a size such as 64KiB, 256MiB, 10GiB", value);
+  Archive(config).backlog_bytes = *size;
+  return "";
+}
+
+Problem SetArchiveRecipients(const Values& values, Config* config) {
+  if (values.empty()) return "the list is empty: leave the key out for files that are not encrypted";
+  for (const std::string& value : values) {
+    if (const auto parsed = crypto::AgeRecipient::Parse(value); !parsed.ok()) {
+      return fmt::format("\"{}\": {}", value, std::string(parsed.status().message()));
+    }
+  }
+  Archive(config).recipients = values;
+  return "";
+}
+
+Problem SetArchiveDialect(const std::string& value, Config* config) {
+  if (value != "litefs" && value != "litestream") {
+    return fmt::format("\"{}\" is neither litefs nor litestream", value);
+  }
+  Archive(config).litestream = value == "litestream";
+  return "";
+}
+
+Problem SetText(const std::string& value, std::string* out) {
+  *out = value;
+  return "";
+}
+
 // ---- Keys ---------------------------------------------------------------------------------------
 
 struct Setting {
@@ -331,6 +408,53 @@ constexpr std::array kSettings = {
             [](const Values& v, Config* c) { return SetOnReplicaWrite(v[0], c); }},
     Setting{"when-away", [](const Values& v, Config* c) { return SetWhenAway(v[0], c); }},
     Setting{"write-timeout", [](const Values& v, Config* c) { return SetWriteTimeout(v[0], c); }},
+    Setting{"archive.name",
+            [](const Values& v, Config* c) { return SetId(v[0], &Archive(c).name); }},
+    Setting{"archive.url",
+            [](const Values& v, Config* c) { return SetText(v[0], &Archive(c).store.url); }},
+    Setting{"archive.databases",
+            [](const Values& v, Config* c) { return SetGlobs(v, &Archive(c).databases); }, true},
+    Setting{"archive.interval",
+            [](const Values& v, Config* c) {
+              return SetArchiveDuration(v[0], std::chrono::milliseconds(10), &Archive(c).interval);
+            }},
+    Setting{"archive.levels", SetArchiveLevels, true},
+    Setting{"archive.snapshots",
+            [](const Values& v, Config* c) {
+              return SetArchiveDuration(v[0], std::chrono::seconds(1),
+                                        &Archive(c).levels.snapshot_every);
+            }},
+    Setting{"archive.retention.levels", SetArchiveRetention, true},
+    Setting{"archive.retention.snapshots",
+            [](const Values& v, Config* c) {
+              return SetArchiveDuration(v[0], std::chrono::seconds(1),
+                                        &Archive(c).levels.snapshot_retention);
+            }},
+    Setting{"archive.backlog",
+            [](const Values& v, Config* c) { return SetArchiveBacklog(v[0], c); }},
+    Setting{"archive.encrypt.recipients", SetArchiveRecipients, true},
+    Setting{"archive.encrypt.identity",
+            [](const Values& v, Config* c) { return SetText(v[0], &Archive(c).identity_file); }},
+    Setting{"archive.dialect",
+            [](const Values& v, Config* c) { return SetArchiveDialect(v[0], c); }},
+    Setting{"archive.seed",
+            [](const Values& v, Config* c) { return SetBool(v[0], &Archive(c).seed); }},
+    Setting{"archive.s3.access-key-id",
+            [](const Values& v, Config* c) { return SetText(v[0], &Archive(c).store.access_key_id); }},
+    Setting{"archive.s3.secret-access-key",
+            [](const Values& v, Config* c) {
+              return SetText(v[0], &Archive(c).store.secret_access_key);
+            }},
+    Setting{"archive.s3.session-token",
+            [](const Values& v, Config* c) { return SetText(v[0], &Archive(c).store.session_token); }},
+    Setting{"archive.s3.endpoint",
+            [](const Values& v, Config* c) { return SetText(v[0], &Archive(c).store.endpoint); }},
+    Setting{"archive.s3.region",
+            [](const Values& v, Config* c) { return SetText(v[0], &Archive(c).store.region); }},
+    Setting{"archive.s3.style",
+            [](const Values& v, Config* c) { return SetText(v[0], &Archive(c).store.style); }},
+    Setting{"archive.s3.ca-file",
+            [](const Values& v, Config* c) { return SetText(v[0], &Archive(c).store.ca_file); }},
     Setting{"log.level", [](const Values& v, Config* c) { return SetLogLevel(v[0], c); }},
 };
 
@@ -435,12 +559,37 @@ class Walker {
       }
       const auto [first, is_new] = lines_.emplace(key, line);
       if (!is_new) return Error(line, key, fmt::format("also given in line {}", first->second));
-      if (IsSection(key)) {
+      if (key == "archive") {
+        RETURN_IF_ERROR(WalkArchives(entry.second, line));
+      } else if (IsSection(key)) {
         RETURN_IF_ERROR(WalkSection(entry.second, key + "."));
       } else if (const Setting* setting = FindSetting(key)) {
         RETURN_IF_ERROR(WalkSetting(*setting, entry.second, line));
       } else {
         return Error(line, prefix + entry.first.Scalar(), "unknown key" + Suggest(key));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // A list of sections, each a destination.
+  absl::Status WalkArchives(const YAML::Node& node, int key_line) {
+    if (!node.IsSequence()) return Error(key_line, "archive", "a list of destinations is expected");
+    for (const YAML::Node& item : node) {
+      if (!item.IsMap()) return Error(Line(item), "archive", "a destination is key: value pairs");
+      config_.archives.emplace_back();
+      std::erase_if(lines_, [](const auto& entry) { return entry.first.starts_with("archive."); });
+      RETURN_IF_ERROR(WalkSection(item, "archive."));
+      archive::ArchiveConfig& archive = config_.archives.back();
+      if (archive.store.url.empty()) return Error(Line(item), "archive.url", "is missing");
+      if (archive.name.empty()) archive.name = fmt::format("archive{}", config_.archives.size());
+      if (archive.litestream && !archive.recipients.empty()) {
+        return Error(Line(item), "archive.encrypt",
+                     "Litestream cannot read encrypted files (leave dialect: litestream out)");
+      }
+      for (size_t i = 0; i + 1 < config_.archives.size(); ++i) {
+        if (config_.archives[i].name != archive.name) continue;
+        return Error(Line(item), "archive.name", fmt::format("\"{}\" is given twice", archive.name));
       }
     }
     return absl::OkStatus();

@@ -24,6 +24,8 @@
 #include "common/log.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"
+#include "daemon/archive/archiver.h"
+#include "daemon/archive/seeder.h"
 #include "daemon/http/http_server.h"
 #include "daemon/node_chain.h"
 #include "daemon/replication/replication_client.h"
@@ -50,11 +52,14 @@ class Daemon {
  private:
   absl::Status StartReplication();
   absl::Status StartHttp();
+  absl::Status StartArchive();
+  void Seed();
   void StopThreads();
   void SignalReady();
   void Control(const std::string& text, SessionServer::Respond respond);
   nlohmann::json Status();
   nlohmann::json ReplicationStatus();
+  nlohmann::json ArchiveStatus();
   void Position(const std::string& name, const SessionServer::Respond& respond);
   void Export(const std::string& name, SessionServer::Respond respond);
 
@@ -71,6 +76,7 @@ class Daemon {
   std::unique_ptr<replication::ReplicationServer> publisher_;
   std::unique_ptr<replication::ReplicationClient> follower_;
   std::unique_ptr<http::HttpServer> http_;
+  std::unique_ptr<archive::Archiver> archiver_;
   std::vector<std::thread> exports_;
   const std::chrono::nanoseconds started_ = SystemClock().Boot();
 };
@@ -106,6 +112,7 @@ absl::Status Daemon::Start() {
                         .on_commit = [this](const std::string& name, ltx::TxId min, ltx::TxId max) {
                           events_.Publish({.database = name, .min_txid = min, .max_txid = max});
                           if (publisher_ != nullptr) publisher_->Committed(name, min, max);
+                          if (archiver_ != nullptr) archiver_->Committed(name);
                         }}));
   ASSIGN_OR_RETURN(
       server_,
@@ -117,9 +124,15 @@ absl::Status Daemon::Start() {
                                [this](const std::string& text, SessionServer::Respond respond) {
                                  Control(text, std::move(respond));
                                },
+                           .keep_after =
+                               [this](const std::string& name) {
+                                 return archiver_ != nullptr ? archiver_->KeepAfter(name)
+                                                             : ~uint64_t{0};
+                               },
                            .stop_when_unused = options_.while_used}));
   RETURN_IF_ERROR(EndpointError(StartReplication()));
   RETURN_IF_ERROR(EndpointError(StartHttp()));
+  RETURN_IF_ERROR(StartArchive());
   LogInfo("daemon", fmt::format("ready dir={} node={} cluster={} role={}", config_.dir,
                                 Hex16(node_->node_id()), node_->cluster_id(),
                                 config_.primary ? "primary" : "replica"));
@@ -146,6 +159,7 @@ absl::Status Daemon::StartReplication() {
                   }
                 }},
         sink_.get());
+    Seed();
     return follower_->Start();
   }
   if (replication.listen.empty()) return absl::OkStatus();
@@ -177,10 +191,46 @@ absl::Status Daemon::StartHttp() {
   return absl::OkStatus();
 }
 
+// The primary's business: a replica has what the primary has archived.
+absl::Status Daemon::StartArchive() {
+  if (!config_.primary || config_.archives.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(archiver_,
+                   archive::Archiver::Open({.destinations = config_.archives,
+                                            .store = store_.get(),
+                                            .directory = node_->control_path() + "/archive",
+                                            .node_id = node_->node_id(),
+                                            .clock = &SystemClock()}));
+  archiver_->Start();
+  return absl::OkStatus();
+}
+
+// What cannot be had from the archive comes by the stream.
+void Daemon::Seed() {
+  for (const archive::ArchiveConfig& config : config_.archives) {
+    if (!config.seed) continue;
+    const absl::Status status = archive::SeedDatabases(
+        {.config = config,
+         .temporary_directory = node_->temporary_path(),
+         .is_wanted =
+             [this](const std::string& name) {
+               store::Store::Entry* const entry = store_->Find(name);
+               return store_->Counts(name) &&
+                      (entry == nullptr || entry->replica->stored_position() == ltx::Position{});
+             },
+         .receive = [this](const std::string& name, int fd,
+                           uint64_t size) { return sink_->Receive(name, fd, size).status(); }});
+    if (!status.ok()) {
+      LogWarn("archive", fmt::format("destination={} not seeded from it: {}", config.name,
+                                     status.ToString()));
+    }
+  }
+}
+
 void Daemon::StopThreads() {
   http_.reset();
   for (std::thread& thread : exports_) thread.join();
   exports_.clear();
+  if (archiver_ != nullptr) archiver_->Stop();
   if (follower_ != nullptr) follower_->Stop();
   if (applier_ != nullptr) applier_->Stop();
   if (publisher_ != nullptr) publisher_->Stop();
@@ -303,6 +353,7 @@ nlohmann::json Daemon::Status() {
           {"uptime_ms", uptime.count()},
           {"databases", databases},
           {"replication", ReplicationStatus()},
+          {"archive", ArchiveStatus()},
           {"counters", CountersJson(counters, *server_)}};
 }
 
@@ -329,6 +380,34 @@ nlohmann::json Daemon::ReplicationStatus() {
     json["last_error"] = status.last_error;
   }
   return json;
+}
+
+nlohmann::json Daemon::ArchiveStatus() {
+  nlohmann::json list = nlohmann::json::array();
+  if (archiver_ == nullptr) return list;
+  for (const archive::DestinationStatus& status : archiver_->Status()) {
+    nlohmann::json databases = nlohmann::json::array();
+    for (const archive::DatabaseStatus& database : status.databases) {
+      databases.push_back({{"name", database.name},
+                           {"txid", Hex16(database.archived_txid)},
+                           {"epoch", database.epoch},
+                           {"backlog_files", database.backlog_files},
+                           {"backlog_bytes", database.backlog_bytes},
+                           {"backlog_age_ms", database.backlog_age_ms},
+                           {"error", database.error}});
+    }
+    list.push_back({{"name", status.name},
+                    {"where", status.where},
+                    {"encrypted", status.encrypted},
+                    {"dialect", status.dialect},
+                    {"uploaded_files", status.uploaded_files},
+                    {"uploaded_bytes", status.uploaded_bytes},
+                    {"failures", status.failures},
+                    {"compactions", status.compactions},
+                    {"last_error", status.last_error},
+                    {"databases", databases}});
+  }
+  return list;
 }
 
 // Signals go to the main loop's descriptor; every thread inherits the mask.

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/cli/archive_command.h"
 #include "daemon/cli/branches_command.h"
 #include "daemon/cli/command_support.h"
 #include "daemon/cli/daemon_command.h"
@@ -15,6 +16,7 @@
 #include "daemon/cli/ltx_command.h"
 #include "daemon/cli/pos_command.h"
 #include "daemon/cli/preload_library.h"
+#include "daemon/cli/restore_command.h"
 #include "daemon/cli/run_command.h"
 #include "daemon/cli/status_command.h"
 #include "daemon/version.h"
@@ -94,6 +96,8 @@ int RunCommandLine(int argc, char** argv) {
   AddPosCommand(app, &exit_code);
   AddExportCommand(app, &exit_code);
   AddBranchesCommands(app, &exit_code);
+  AddRestoreCommand(app, &exit_code);
+  AddArchiveCommands(app, &exit_code);
   AddLtxCommands(app, &exit_code);
   if (arguments.empty()) {
     std::fputs(app.help().c_str(), stdout);

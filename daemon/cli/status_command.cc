@@ -64,6 +64,25 @@ std::string ReplicationText(const nlohmann::json& replication) {
   return fmt::format("serving replicas on {}\n{}", listen, ReplicaTable(replication));
 }
 
+std::string ArchiveTable(const nlohmann::json& status) {
+  Rows rows = {{"ARCHIVE", "WHERE", "DATABASE", "TXID", "BACKLOG", "AGE"}};
+  std::string errors;
+  for (const auto& destination : Items(status, "archive")) {
+    const std::string name = Text(destination, "name");
+    for (const auto& database : Items(destination, "databases")) {
+      rows.push_back(
+          {name, Text(destination, "where"), Text(database, "name"), Text(database, "txid"),
+           fmt::format("{} ({})", Number(database, "backlog_files"),
+                       FormatSize(static_cast<uint64_t>(Number(database, "backlog_bytes")))),
+           FormatDuration(std::chrono::milliseconds(Number(database, "backlog_age_ms")))});
+    }
+    const std::string error = Text(destination, "last_error");
+    if (!error.empty()) errors += fmt::format("{}: {}\n", name, error);
+  }
+  if (rows.size() == 1 && errors.empty()) return "";
+  return "\n" + Table(rows) + (errors.empty() ? "" : "\n" + errors);
+}
+
 std::string StatusText(const nlohmann::json& status) {
   const auto replication = status.find("replication");
   std::string out =
@@ -75,7 +94,7 @@ std::string StatusText(const nlohmann::json& status) {
                 {"cluster", Text(status, "cluster_id")}});
   out += "\n" + DatabaseTable(status);
   if (replication != status.end()) out += "\n" + ReplicationText(*replication);
-  return out;
+  return out + ArchiveTable(status);
 }
 
 int PrintStatus(const DirOptions& dir, bool json) {

@@ -91,7 +91,8 @@ class Database {
   absl::StatusOr<UniqueFd> Delta(uint32_t page_bytes, std::span<const ltx::Checksum> base,
                                  LtxFileRef* file) EXCLUDES(mu_);
 
-  void Prune(int64_t oldest_ms, uint64_t max_bytes) EXCLUDES(mu_);
+  // Keeps what ends after keep_after.
+  void Prune(int64_t oldest_ms, uint64_t max_bytes, ltx::TxId keep_after) EXCLUDES(mu_);
 
  protected:
   explicit Database(DatabaseOptions options) : options_(std::move(options)) {}

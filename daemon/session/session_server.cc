@@ -260,7 +260,7 @@ void SessionServer::Tick() {
   }
   if (next_look_ms_ != 0 && now >= next_look_ms_) LookForStrangers();
   if (now >= next_prune_ms_) {
-    options_.store->Prune();
+    options_.store->Prune(options_.keep_after);
     next_prune_ms_ = now + kPruneMs;
   }
 }

@@ -42,6 +42,8 @@ class SessionServer {
     store::Store* store = nullptr;   // must outlive the server
     // Answers a request of the command line.
     std::function<void(const std::string& json, Respond respond)> on_control;
+    // Retention keeps a database's files that end after this transaction; may be null.
+    std::function<uint64_t(const std::string& database)> keep_after;
     bool stop_when_unused = false;  // a while after the last connection has gone
   };
 

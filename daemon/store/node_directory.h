@@ -40,6 +40,7 @@ class NodeDirectory {
   // Notes the cluster that this node has joined, durably.
   absl::Status JoinCluster(const std::string& cluster_id) EXCLUDES(mu_);
 
+  std::string control_path() const { return control_; }
   std::string socket_path() const { return control_ + "/socket"; }
   std::string status_path() const { return control_ + "/status"; }
   std::string databases_path() const { return control_ + "/dbs"; }

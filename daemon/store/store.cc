@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <set>
 #include <sstream>
 
@@ -156,9 +157,14 @@ void Store::AdoptNewFiles() {
   }
 }
 
-void Store::Prune() {
+void Store::Prune(const std::function<ltx::TxId(const std::string& name)>& keep_after) {
   const int64_t oldest_ms = options_.clock->WallMs() - options_.retention_ms;
-  for (Entry* entry : All()) entry->database->Prune(oldest_ms, options_.retention_bytes);
+  for (Entry* entry : All()) {
+    db::Database& database = *entry->database;
+    const ltx::TxId keep =
+        keep_after ? keep_after(database.name()) : std::numeric_limits<ltx::TxId>::max();
+    database.Prune(oldest_ms, options_.retention_bytes, keep);
+  }
 }
 
 }  // namespace litefs::store

@@ -55,8 +55,9 @@ class Store {
   // On a primary: opens databases that have come into the directory since.
   void AdoptNewFiles() EXCLUDES(mu_);
 
-  // Applies retention to every chain.
-  void Prune();
+  // Applies retention to every chain, but keeps what keep_after (which may be null) says: of each
+  // database, the files that end after that transaction.
+  void Prune(const std::function<ltx::TxId(const std::string& name)>& keep_after = nullptr);
 
  private:
   explicit Store(Options options) : options_(std::move(options)) {}
