@@ -287,8 +287,62 @@ Problem SetHttpListen(const std::string& value, Config* config) {
   return "";
 }
 
-Problem SetLeaseType(const std::string& value) {
-  return value == "static" ? "" : fmt::format("\"{}\" is not known (there is: static)", value);
+Problem SetLeaseType(const std::string& value, LeaseConfig* lease) {
+  using Type = LeaseConfig::Type;
+  for (const auto& [name, type] :
+       {std::pair{"static", Type::kStatic}, std::pair{"etcd", Type::kEtcd},
+        std::pair{"consul", Type::kConsul}}) {
+    if (value != name) continue;
+    lease->type = type;
+    return "";
+  }
+  return fmt::format("\"{}\" is not known (there are: static, etcd, consul)", value);
+}
+
+Problem SetLeaseUrls(const Values& values, LeaseConfig* lease) {
+  lease->urls.clear();
+  for (std::string url : values) {
+    while (url.ends_with('/')) url.pop_back();
+    const size_t scheme = url.find("://");
+    const std::string_view name = std::string_view(url).substr(0, scheme);
+    if (scheme == std::string::npos || (name != "http" && name != "https") ||
+        url.find_first_of("/?# ", scheme + 3) != std::string::npos || url.size() == scheme + 3) {
+      return fmt::format("\"{}\" is not http://HOST:PORT or https://HOST:PORT", url);
+    }
+    lease->urls.push_back(std::move(url));
+  }
+  return "";
+}
+
+// It is a part of URLs and of other keys.
+Problem SetLeaseKey(const std::string& value, LeaseConfig* lease) {
+  const bool plain = std::all_of(value.begin(), value.end(), [](unsigned char c) {
+    return std::isalnum(c) || c == '.' || c == '_' || c == '-' || c == '/';
+  });
+  if (!plain || value.empty() || value.size() > kMaxIdBytes || value.front() == '/' ||
+      value.back() == '/') {
+    return fmt::format(
+        "\"{}\" is not a key such as litefs/shop, of at most {} letters, digits, "
+        "'.', '_', '-' and '/'",
+        value, kMaxIdBytes);
+  }
+  lease->key = value;
+  return "";
+}
+
+Problem SetLeaseTtl(const std::string& value, LeaseConfig* lease) {
+  if (Problem problem = SetDuration(value, &lease->ttl); !problem.empty()) return problem;
+  if (lease->ttl >= std::chrono::seconds(1) && lease->ttl <= std::chrono::hours(24)) return "";
+  return fmt::format("\"{}\" is not between 1s and 24h", value);
+}
+
+// It goes into a header of HTTP.
+Problem SetLeaseToken(const std::string& value, LeaseConfig* lease) {
+  const bool plain =
+      std::all_of(value.begin(), value.end(), [](unsigned char c) { return c > 0x20 && c < 0x7f; });
+  if (!plain || value.size() > 512) return "it is not of at most 512 printable characters";
+  lease->token = value;
+  return "";
 }
 
 Problem SetLogLevel(const std::string& value, Config* config) {
@@ -318,7 +372,13 @@ constexpr std::array kSettings = {
     Setting{"cluster-id", [](const Values& v, Config* c) { return SetId(v[0], &c->cluster_id); }},
     Setting{"insecure", [](const Values& v, Config* c) { return SetBool(v[0], &c->insecure); }},
     Setting{"http.listen", [](const Values& v, Config* c) { return SetHttpListen(v[0], c); }},
-    Setting{"lease.type", [](const Values& v, Config*) { return SetLeaseType(v[0]); }},
+    Setting{"lease.type", [](const Values& v, Config* c) { return SetLeaseType(v[0], &c->lease); }},
+    Setting{"lease.url", [](const Values& v, Config* c) { return SetLeaseUrls(v, &c->lease); },
+            true},
+    Setting{"lease.key", [](const Values& v, Config* c) { return SetLeaseKey(v[0], &c->lease); }},
+    Setting{"lease.ttl", [](const Values& v, Config* c) { return SetLeaseTtl(v[0], &c->lease); }},
+    Setting{"lease.token",
+            [](const Values& v, Config* c) { return SetLeaseToken(v[0], &c->lease); }},
     Setting{"lease.primary", [](const Values& v, Config* c) { return SetBool(v[0], &c->primary); }},
     Setting{"replication.listen", [](const Values& v, Config* c) { return SetListen(v[0], c); }},
     Setting{"replication.primary",
@@ -473,6 +533,16 @@ class Walker {
   // What no key can see by itself.
   absl::Status CheckTogether() const {
     const ReplicationConfig& replication = config_.replication;
+    if (config_.lease.type != LeaseConfig::Type::kStatic) {
+      if (!config_.primary) {
+        return Error(LineOf("lease.primary"), "lease.primary",
+                     "a replica takes no lease yet: set lease.type: static");
+      }
+      if (config_.lease.urls.empty()) {
+        return Error(LineOf("lease.type"), "lease.url",
+                     "where is it? Give http://HOST:PORT of one server or of several");
+      }
+    }
     if (config_.primary && !replication.primary.empty()) {
       return Error(LineOf("replication.primary"), "replication.primary",
                    "only a replica follows another node (set lease.primary: false, or remove it)");

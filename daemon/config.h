@@ -45,13 +45,23 @@ struct RetentionConfig {
   uint64_t size_bytes = uint64_t{256} << 20;
 };
 
+struct LeaseConfig {
+  enum class Type { kStatic, kEtcd, kConsul };
+  Type type = Type::kStatic;
+  std::vector<std::string> urls;  // http(s)://HOST:PORT of the servers, tried in turn
+  std::string key = "litefs";     // under which all of it is kept there
+  std::string token;              // Consul's, for its ACLs
+  std::chrono::milliseconds ttl = std::chrono::seconds(10);
+};
+
 struct Config {
   std::string dir;                             // absolute
   std::vector<std::string> databases = {"*"};  // globs (fnmatch) of file names
   std::string node_id;     // 16 hex digits; empty: made at the first start, and kept
   std::string cluster_id;  // empty: likewise; a replica takes the primary's
-  bool primary = true;     // lease.type static: does this node write?
+  bool primary = true;     // does this node write? Other types: while it holds the lease
   bool insecure = false;   // may speak to other machines, unauthenticated
+  LeaseConfig lease;
   ReplicationConfig replication;
   HttpConfig http;
   RetentionConfig retention;

@@ -25,6 +25,9 @@
 #include "common/posix_io.h"
 #include "common/status_macros.h"
 #include "daemon/http/http_server.h"
+#include "daemon/lease/consul_lease.h"
+#include "daemon/lease/etcd_lease.h"
+#include "daemon/lease/keeper.h"
 #include "daemon/node_chain.h"
 #include "daemon/replication/replication_client.h"
 #include "daemon/replication/replication_server.h"
@@ -39,17 +42,33 @@ namespace {
 
 using session::SessionServer;
 
+// At the end of a reign, for apps that are in a transaction: they cannot commit any more.
+constexpr std::chrono::milliseconds kDrainLimit{1000};
+
 class Daemon {
  public:
   explicit Daemon(const DaemonOptions& options) : options_(options), config_(options.config) {}
-  ~Daemon() { StopThreads(); }
+  ~Daemon() {
+    StopLease();
+    StopThreads();
+  }
 
   absl::Status Start();
-  absl::Status Run() { return server_->Run(); }
+  bool HasLease() const { return config_.lease.type != LeaseConfig::Type::kStatic; }
+  absl::Status Run() {
+    const absl::Status status = server_->Run();
+    StopLease();
+    return status;
+  }
 
  private:
   absl::Status StartReplication();
   absl::Status StartHttp();
+  absl::Status Publish();
+  void StartLease();
+  void StopLease();
+  lease::Positions Positions();
+  nlohmann::json LeaseStatus();
   void StopThreads();
   void SignalReady();
   void Control(const std::string& text, SessionServer::Respond respond);
@@ -71,6 +90,7 @@ class Daemon {
   std::unique_ptr<replication::ReplicationServer> publisher_;
   std::unique_ptr<replication::ReplicationClient> follower_;
   std::unique_ptr<http::HttpServer> http_;
+  std::unique_ptr<lease::LeaseKeeper> keeper_;
   std::vector<std::thread> exports_;
   const std::chrono::nanoseconds started_ = SystemClock().Boot();
 };
@@ -94,7 +114,8 @@ absl::Status Daemon::Start() {
                                                                         : ipc::WhenAway::kRefuse));
   page.on_replica_write.store(static_cast<uint32_t>(
       config_.read_only_replica ? ipc::OnReplicaWrite::kReadOnly : ipc::OnReplicaWrite::kBusy));
-  page.lease_deadline_ns.store(ipc::kNoDeadline);
+  page.epoch.store(node_->epoch());
+  page.lease_deadline_ns.store(HasLease() ? 0 : ipc::kNoDeadline);
   ASSIGN_OR_RETURN(store_,
                    store::Store::Open(
                        {.node = node_.get(),
@@ -120,6 +141,7 @@ absl::Status Daemon::Start() {
                            .stop_when_unused = options_.while_used}));
   RETURN_IF_ERROR(EndpointError(StartReplication()));
   RETURN_IF_ERROR(EndpointError(StartHttp()));
+  if (HasLease()) StartLease();
   LogInfo("daemon", fmt::format("ready dir={} node={} cluster={} role={}", config_.dir,
                                 Hex16(node_->node_id()), node_->cluster_id(),
                                 config_.primary ? "primary" : "replica"));
@@ -144,17 +166,33 @@ absl::Status Daemon::StartReplication() {
                   if (const absl::Status status = node_->JoinCluster(cluster_id); !status.ok()) {
                     LogError("daemon", status.ToString());
                   }
+                },
+            .epoch = node_->epoch(),
+            .on_epoch =
+                [this](uint64_t epoch) {
+                  if (const absl::Status status = node_->NoteEpoch(epoch); !status.ok()) {
+                    LogError("daemon", status.ToString());
+                  }
                 }},
         sink_.get());
     return follower_->Start();
   }
+  return HasLease() ? absl::OkStatus() : Publish();  // with a lease, a reign comes first
+}
+
+// Serves replicas, in the epoch that the node is in.
+absl::Status Daemon::Publish() {
+  const ReplicationConfig& replication = config_.replication;
   if (replication.listen.empty()) return absl::OkStatus();
+  if (publisher_ != nullptr) publisher_->Stop();
+  publisher_.reset();
   source_ = std::make_unique<PrimaryChain>(store_.get());
   publisher_ = std::make_unique<replication::ReplicationServer>(
       replication::ReplicationServer::Options{.pub_endpoint = replication.listen,
                                               .pull_endpoint = PullEndpoint(replication.listen),
                                               .cluster_id = node_->cluster_id(),
                                               .node_id = Hex16(node_->node_id()),
+                                              .epoch = node_->epoch(),
                                               .publish = replication.publish},
       source_.get());
   return publisher_->Start();
@@ -175,6 +213,71 @@ absl::Status Daemon::StartHttp() {
       http::HttpServer::Start(
           {.host = config_.http.host, .port = config_.http.port, .ask = ask, .events = &events_}));
   return absl::OkStatus();
+}
+
+// ---- The lease
+// -------------------------------------------------------------------------------------
+
+std::unique_ptr<lease::Lease> Connect(const LeaseConfig& config) {
+  lease::LeaseOptions options{
+      .urls = config.urls, .key = config.key, .token = config.token, .ttl = config.ttl};
+  if (config.type == LeaseConfig::Type::kConsul) {
+    return std::make_unique<lease::ConsulLease>(std::move(options), &SystemClock());
+  }
+  return std::make_unique<lease::EtcdLease>(std::move(options), &SystemClock());
+}
+
+lease::Positions Daemon::Positions() {
+  lease::Positions positions;
+  for (store::Store::Entry* entry : store_->All()) {
+    positions.Add(entry->database->name(), entry->database->log().tip());
+  }
+  return positions;
+}
+
+void Daemon::StartLease() {
+  ipc::StatusPage& page = status_->status();
+  keeper_ = std::make_unique<lease::LeaseKeeper>(
+      lease::LeaseKeeper::Options{
+          .self = {.node_id = Hex16(node_->node_id()),
+                   .endpoint = config_.replication.listen,
+                   .cluster_id = node_->cluster_id()},
+          .ttl = config_.lease.ttl,
+          .clock = &SystemClock(),
+          .known_epoch = node_->epoch(),
+          .positions = [this] { return Positions(); },
+          .on_epoch = [this, &page](uint64_t epoch) -> absl::Status {
+            RETURN_IF_ERROR(node_->NoteEpoch(epoch));
+            page.epoch.store(epoch);
+            server_->Post([this] {
+              if (const absl::Status status = Publish(); !status.ok()) {
+                LogError("daemon", fmt::format("replicas are not served: {}", status.ToString()));
+              }
+            });
+            return absl::OkStatus();
+          },
+          .on_deadline =
+              [&page](lease::BootTime deadline) {
+                page.lease_deadline_ns.store(static_cast<uint64_t>(deadline.count()));
+              },
+          .drain = [this] { server_->Drain(kDrainLimit); }},
+      Connect(config_.lease));
+  keeper_->Start();
+}
+
+void Daemon::StopLease() {
+  if (keeper_ != nullptr) keeper_->Stop();
+}
+
+nlohmann::json Daemon::LeaseStatus() {
+  if (keeper_ == nullptr) return {{"type", "static"}, {"epoch", node_->epoch()}};
+  const lease::KeeperStatus status = keeper_->Status();
+  return {{"type", config_.lease.type == LeaseConfig::Type::kEtcd ? "etcd" : "consul"},
+          {"epoch", node_->epoch()},
+          {"holds", status.holds},
+          {"owner", status.owner},
+          {"problem", status.problem},
+          {"times_lost", status.times_lost}};
 }
 
 void Daemon::StopThreads() {
@@ -302,6 +405,7 @@ nlohmann::json Daemon::Status() {
           {"dir", config_.dir},
           {"uptime_ms", uptime.count()},
           {"databases", databases},
+          {"lease", LeaseStatus()},
           {"replication", ReplicationStatus()},
           {"counters", CountersJson(counters, *server_)}};
 }

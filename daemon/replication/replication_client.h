@@ -37,6 +37,9 @@ class ReplicationClient {
     bool subscribe = true;  // false: everything by the pull socket
     // Called on the client's thread when a cluster id was adopted.
     std::function<void(const std::string& cluster_id)> on_cluster_adopted = {};
+    uint64_t epoch = 0;  // the last that this node knows: an earlier primary is not followed
+    // Called on the client's thread when a primary of a later epoch is followed.
+    std::function<void(uint64_t epoch)> on_epoch = {};
     // A primary that is silent for this long is connected to anew.
     std::chrono::milliseconds silence_deadline{5000};
     // After this long without a beacon by PUB, new files are asked for by the pull socket.
