@@ -8,6 +8,7 @@
 #   make lint                     layers, symbols, style, headers that stand alone, formatting
 #   make sweep                    every file call of an app goes wrong, in every way
 #   make test-clients             every program of docs/CLIENTS.md; installs packages
+#   make test-readers             ten minutes of hundreds of readers, old and new, on a replica that is killed
 #   make soak                     ten minutes of kills, a million transactions
 #   make bench | bench-quick      plain SQLite and litefs side by side: docs/BENCHMARKS.md
 #   make fuzz | tidy | format | deps | clean
@@ -20,7 +21,7 @@
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all test unit system test-clients soak sweep lint bench bench-quick fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
+.PHONY: all test unit system test-clients test-readers soak sweep lint bench bench-quick fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
 all:
 
 # ---- Variant ------------------------------------------------------------------------------------
@@ -169,6 +170,13 @@ test-clients: all
 	tests/system/clients_test.py $(B) all
 	tests/system/clients/foreign_abi.py $(B)
 	tests/system/clients/django_suite.py $(B)
+
+# Readers of a replica, the system's SQLite and a current one at once (built from npm's better-sqlite3).
+READERS_SECONDS ?= 600
+test-readers: all
+	tests/system/build_current_sqlite $(B)
+	tests/system/readers_test.py $(B) $(READERS_SECONDS) 480
+	tests/system/history_test.py $(B) 200
 
 SOAK_SECONDS      ?= 600
 SOAK_TRANSACTIONS ?= 1000000

@@ -348,13 +348,14 @@ absl::Status ReplicaDatabase::ApplyBatch(LtxPageSource& source) {
   return absl::OkStatus();
 }
 
-void ReplicaDatabase::Idle() {
+bool ReplicaDatabase::Tidy() {
   MutexLock lock(mu_);
-  if (file_ == nullptr) return;
-  if (const absl::Status status = file_->Checkpoint();
-      !status.ok() && !absl::IsUnavailable(status)) {
+  if (file_ == nullptr) return true;
+  const absl::Status status = file_->Checkpoint();
+  if (absl::IsUnavailable(status)) return false;
+  if (!status.ok())
     LogWarn("apply", fmt::format("db={} checkpoint: {}", name(), status.ToString()));
-  }
+  return status.ok() && file_->tidy();
 }
 
 DatabaseInfo ReplicaDatabase::Info() {

@@ -44,8 +44,9 @@ class ReplicaDatabase final : public Database {
   // Applies what is stored.  kUnavailable: readers are in the way, call again soon.
   absl::Status ApplyPending() EXCLUDES(mu_);
   bool HasPending() EXCLUDES(mu_);
-  // Housekeeping of the live file while nothing is pending.
-  void Idle() EXCLUDES(mu_);
+  // Housekeeping of the live file while nothing is pending.  False: readers are in the way of some
+  // of it, try again later.
+  bool Tidy() EXCLUDES(mu_);
 
  protected:
   absl::Status ReadCommitted(ltx::PageNo pgno, std::span<std::byte> page) override REQUIRES(mu_);

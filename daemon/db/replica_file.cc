@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -32,6 +34,9 @@ using sqlite::LockKind;
 constexpr int kPendingTries = 50;
 // A writer that keeps dying with a hot journal between our look and our lock.
 constexpr int kSettleTries = 10;
+// Readers in front of a hot journal give up SHARED at once; one from before the journal may stay.
+constexpr std::chrono::milliseconds kDrainTime{500};
+constexpr std::chrono::milliseconds kDrainPause{1};
 // As SQLite's default (wal_autocheckpoint).
 constexpr uint32_t kCheckpointFrames = 1000;
 
@@ -121,7 +126,7 @@ absl::Status ReplicaFile::TakeReserved() {
   const int fd = database_.get();
   for (int i = 0; i < kSettleTries; ++i) {
     ASSIGN_OR_RETURN(const bool hot, sqlite::HasHotJournal(paths_.database));
-    if (hot) RETURN_IF_ERROR(sqlite::Settle(paths_.database));
+    if (hot) RETURN_IF_ERROR(RollBack());
     ASSIGN_OR_RETURN(const bool reserved,
                      TryLock(fd, LockKind::kExclusive, sqlite::kReservedByte, 1));
     if (!reserved) return absl::UnavailableError(paths_.database + ": another process writes");
@@ -133,6 +138,29 @@ absl::Status ReplicaFile::TakeReserved() {
     RETURN_IF_ERROR(sqlite::Unlock(fd, sqlite::kReservedByte, 1));
   }
   return absl::UnavailableError(paths_.database + ": hot journals keep appearing");
+}
+
+// Rolls a hot journal back under our own EXCLUSIVE.  By SQLite's locks alone that may never
+// succeed: each of many readers that begin holds SHARED while it tries for EXCLUSIVE, and so
+// refuses the others.  PENDING keeps them out until we have had our turn.
+absl::Status ReplicaFile::RollBack() {
+  const auto deadline = std::chrono::steady_clock::now() + kDrainTime;
+  absl::Status status = TakeExclusive();
+  while (absl::IsUnavailable(status) && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(kDrainPause);
+    status = TakeExclusive();
+  }
+  if (status.ok()) {
+    // One of them may have done it in the meantime.
+    const absl::StatusOr<bool> left = JournalHasHeader(paths_.journal);
+    status = left.status();
+    if (left.ok() && *left) status = sqlite::Settle(paths_.database, sqlite::Locks::kHeld);
+    // A content in WAL mode cannot be read without locks, but by then the journal is rolled back.
+    const absl::StatusOr<bool> still = JournalHasHeader(paths_.journal);
+    if (still.ok() && !*still) status = absl::OkStatus();
+  }
+  ReleaseExclusive();
+  return status;
 }
 
 // Finds out mode and size, and takes the locks of WAL mode.

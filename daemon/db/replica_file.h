@@ -70,6 +70,8 @@ class ReplicaFile {
   // Housekeeping when idle: copies from the WAL what no reader needs, and leaves WAL mode if page 1
   // says so and nobody has the database open.  Readers in the way are not an error.
   absl::Status Checkpoint();
+  // Whether Checkpoint would find nothing to do.
+  bool tidy() const { return wal_ == nullptr || (page1_wal_ && wal_->FullyBackfilled()); }
 
  private:
   explicit ReplicaFile(Options options)
@@ -77,6 +79,7 @@ class ReplicaFile {
 
   absl::Status OpenExisting();
   absl::Status TakeReserved();
+  absl::Status RollBack();
   absl::Status LoadShape();
   void Close();
 

@@ -107,7 +107,7 @@ int64_t JournalAgeMs(const std::string& database_path, int64_t wall_ms) {
   return wall_ms - (st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1'000'000);
 }
 
-absl::Status Settle(const std::string& database_path) {
+absl::Status Settle(const std::string& database_path, Locks locks) {
   std::vector<char*> environment;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     if (!std::string_view(*entry).starts_with("LD_PRELOAD=")) environment.push_back(*entry);
@@ -116,7 +116,9 @@ absl::Status Settle(const std::string& database_path) {
   std::string name = "litefs";
   std::string command = kSettleCommand;
   std::string path = database_path;
-  char* const arguments[] = {name.data(), command.data(), path.data(), nullptr};
+  std::string vfs = "unix-none";  // SQLite's own, without locks
+  char* const arguments[] = {name.data(), command.data(), path.data(),
+                             locks == Locks::kHeld ? vfs.data() : nullptr, nullptr};
   const SpawnAttributes attributes;
   pid_t pid;
   const int error = ::posix_spawn(&pid, "/proc/self/exe", nullptr, attributes.get(), arguments,
@@ -143,9 +145,9 @@ absl::Status Settle(const std::string& database_path) {
   }
 }
 
-int SettleMain(const char* path) {
+int SettleMain(const char* path, const char* vfs) {
   sqlite3* db = nullptr;
-  int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, nullptr);
+  int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, vfs);
   if (rc == SQLITE_OK) {
     sqlite3_busy_timeout(db, kBusyTimeoutMs);
     rc = sqlite3_exec(db, "SELECT count(*) FROM sqlite_schema", nullptr, nullptr, nullptr);

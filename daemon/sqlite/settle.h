@@ -32,16 +32,18 @@ absl::StatusOr<bool> JournalIsOpen(const std::string& database_path);
 // back, or there is none.
 int64_t JournalAgeMs(const std::string& database_path, int64_t wall_ms);
 
-// Opens the database with SQLite in a child process (/proc/self/exe internal-settle PATH, without
-// LD_PRELOAD), reads from it and closes it: rolls back a hot journal, recovers and, if nobody else
-// has the database open, checkpoints a WAL.  Blocks until the child ends, seconds at most when the
-// database is busy.
+// Opens the database with SQLite in a child process (/proc/self/exe internal-settle PATH [VFS],
+// without LD_PRELOAD), reads from it and closes it: rolls back a hot journal, recovers and, if
+// nobody else has the database open, checkpoints a WAL.  Blocks until the child ends, seconds at
+// most when the database is busy.
 //
 // kUnavailable: the database is busy; kDataLoss: SQLite calls it corrupt or not a database;
-// kInternal: anything else.  REQUIRES: the caller holds no lock on the database.
-absl::Status Settle(const std::string& database_path);
+// kInternal: anything else.  REQUIRES: the caller holds no lock on the database; with kHeld,
+// EXCLUSIVE without RESERVED.
+enum class Locks { kTake, kHeld };  // kHeld: the caller holds EXCLUSIVE, the child takes none
+absl::Status Settle(const std::string& database_path, Locks locks = Locks::kTake);
 
-// What the child runs.  Returns its exit code.
-int SettleMain(const char* path);
+// What the child runs, with the name of SQLite's VFS or null.  Returns its exit code.
+int SettleMain(const char* path, const char* vfs);
 
 }  // namespace litefs::sqlite

@@ -13,6 +13,10 @@ namespace {
 // Between two tries while readers hold a database: from the first, doubling to the second.
 constexpr std::chrono::milliseconds kFirstRetry{1};
 constexpr std::chrono::milliseconds kLastRetry{50};
+// A database is quiet when nothing has been applied for so long; what readers keep from being
+// tidied is tried again after double the time, up to the second.
+constexpr std::chrono::seconds kQuiet{5};
+constexpr std::chrono::seconds kLastPause{60};
 
 }  // namespace
 
@@ -40,10 +44,10 @@ void Applier::Run() {
   bool waiting = false;  // some database is to be tried again
   while (true) {
     {
+      const Clock::time_point deadline = NextDeadline(waiting, retry);
       MutexLock lock(mu_);
-      const auto deadline = std::chrono::steady_clock::now() + retry;
       while (!notified_ && !stopping_) {
-        if (!waiting) {
+        if (deadline == Clock::time_point::max()) {
           changed_.Wait(mu_);
         } else if (!changed_.WaitUntil(mu_, deadline)) {
           break;
@@ -55,6 +59,30 @@ void Applier::Run() {
     }
     waiting = ApplyAll();
     retry = waiting ? std::min(retry * 2, kLastRetry) : kFirstRetry;
+    Tidy();
+  }
+}
+
+Applier::Clock::time_point Applier::NextDeadline(bool waiting,
+                                                 std::chrono::milliseconds retry) const {
+  Clock::time_point next = waiting ? Clock::now() + retry : Clock::time_point::max();
+  for (const auto& [entry, untidy] : untidy_) next = std::min(next, untidy.due);
+  return next;
+}
+
+void Applier::Tidy() {
+  const Clock::time_point now = Clock::now();
+  for (auto it = untidy_.begin(); it != untidy_.end();) {
+    auto& [entry, untidy] = *it;
+    if (now >= untidy.due) {
+      if (entry->replica->Tidy()) {
+        it = untidy_.erase(it);
+        continue;
+      }
+      untidy.pause = std::min(untidy.pause * 2, kLastPause);
+      untidy.due = now + untidy.pause;
+    }
+    ++it;
   }
 }
 
@@ -65,6 +93,7 @@ bool Applier::ApplyAll() {
     if (entry->replica == nullptr || !entry->replica->HasPending()) continue;
     const absl::Status status = entry->replica->ApplyPending();
     left |= !status.ok();
+    untidy_[entry] = {.due = Clock::now() + kQuiet, .pause = kQuiet};
     if (!status.ok() && !absl::IsUnavailable(status)) {
       LogWarn("apply", fmt::format("db={} {}", entry->database->name(), status.ToString()));
     }

@@ -1,8 +1,11 @@
 // Applier: the thread that brings a replica's database files to the tips of their chains.  A
 // database whose readers are in the way is tried again every few ms and does not delay the others.
+// One that has been quiet for a while is tidied: its WAL goes into the database file.
 
 #pragma once
 
+#include <chrono>
+#include <map>
 #include <thread>
 
 #include "common/mutex.h"
@@ -23,14 +26,23 @@ class Applier {
   void Notify() EXCLUDES(mu_);
 
  private:
+  using Clock = std::chrono::steady_clock;
+  struct Untidy {
+    Clock::time_point due;
+    std::chrono::seconds pause;  // until the next try
+  };
   void Run() EXCLUDES(mu_);
   bool ApplyAll();
+  void Tidy();
+  // When there is something to do though nobody has notified.
+  Clock::time_point NextDeadline(bool waiting, std::chrono::milliseconds retry) const;
 
   Store* const store_;
   Mutex mu_;
   CondVar changed_;
   bool notified_ GUARDED_BY(mu_) = true;
   bool stopping_ GUARDED_BY(mu_) = false;
+  std::map<Store::Entry*, Untidy> untidy_;  // only thread_
   std::thread thread_;
 };
 

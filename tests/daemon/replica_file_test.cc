@@ -10,9 +10,14 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <random>
+#include <thread>
 
+#include "common/posix_io.h"
 #include "common/sqlite_format.h"
+#include "daemon/sqlite/file_lock.h"
 #include "tests/support/child_commands.h"
 #include "tests/support/replica_support.h"
 
@@ -554,6 +559,48 @@ TEST_F(ReplicaFileTest, ADeadWalIsRecoveredAndAHotJournalSettled) {
   Open();
   ASSERT_NO_FATAL_FAILURE(ExpectContent());
   ExpectApplied(source.Take());
+}
+
+std::string BytesOf(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// Many readers that begin in front of a hot journal refuse each other the lock that its rollback
+// needs.  PENDING ends that: whoever holds SHARED gives it up and cannot have it again.
+TEST_F(ReplicaFileTest, AHotJournalIsRolledBackThoughReadersKeepComing) {
+  SourceDatabase source(Path("source.db"));
+  source.Run("CREATE TABLE t(v); INSERT INTO t SELECT randomblob(900) FROM " + Series(300));
+  const std::string before = BytesOf(Path("source.db"));
+  source.Run("PRAGMA cache_size=1; BEGIN; UPDATE t SET v = randomblob(900)");
+  std::filesystem::copy_file(Path("source.db"), Replica());
+  std::filesystem::copy_file(Path("source.db-journal"), Replica() + "-journal");
+  source.Run("ROLLBACK");
+  ASSERT_NE(BytesOf(Replica()), before);
+
+  const absl::StatusOr<UniqueFd> fd = OpenFile(Replica(), O_RDWR);
+  ASSERT_TRUE(fd.ok()) << fd.status();
+  absl::StatusOr<sqlite::SharedLock> reader = sqlite::SharedLock::Take(fd->get());
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  bool kept_out = false;
+  std::thread leaves([&] {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    const absl::StatusOr<UniqueFd> other = OpenFile(Replica(), O_RDWR);
+    while (!kept_out && std::chrono::steady_clock::now() < deadline) {
+      kept_out = absl::IsUnavailable(sqlite::SharedLock::Take(other->get()).status());
+    }
+    reader->Release();
+  });
+  absl::Status opened = absl::UnavailableError("not tried");
+  for (int i = 0; i < 20 && absl::IsUnavailable(opened); ++i) {
+    opened =
+        ReplicaFile::Open({.path = Replica(), .temporary_directory = directory_.path()}).status();
+  }
+  leaves.join();
+  EXPECT_TRUE(opened.ok()) << opened;
+  EXPECT_TRUE(kept_out);
+  EXPECT_EQ(BytesOf(Replica()) == before, true);
+  EXPECT_FALSE(std::filesystem::exists(Replica() + "-journal"));
 }
 
 TEST_F(ReplicaFileTest, WhatIsNoDatabaseIsRefusedAndKept) {

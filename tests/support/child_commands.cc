@@ -118,7 +118,8 @@ void Dispatch(std::string_view name, ChildCommand command) {
 }
 
 int SettleCommandMain(const std::vector<std::string>& arguments) {
-  return sqlite::SettleMain(arguments[0].c_str());
+  return sqlite::SettleMain(arguments[0].c_str(),
+                            arguments.size() > 1 ? arguments[1].c_str() : nullptr);
 }
 
 const RegisterChildCommand kSettle(sqlite::kSettleCommand, SettleCommandMain);
