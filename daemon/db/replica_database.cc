@@ -358,6 +358,11 @@ bool ReplicaDatabase::Tidy() {
   return status.ok() && file_->tidy();
 }
 
+bool ReplicaDatabase::IsTidy() {
+  MutexLock lock(mu_);
+  return file_ == nullptr || file_->tidy();
+}
+
 DatabaseInfo ReplicaDatabase::Info() {
   MutexLock lock(mu_);
   return {.position = chain_->position(),

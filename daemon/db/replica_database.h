@@ -47,6 +47,7 @@ class ReplicaDatabase final : public Database {
   // Housekeeping of the live file while nothing is pending.  False: readers are in the way of some
   // of it, try again later.
   bool Tidy() EXCLUDES(mu_);
+  bool IsTidy() EXCLUDES(mu_);
 
  protected:
   absl::Status ReadCommitted(ltx::PageNo pgno, std::span<std::byte> page) override REQUIRES(mu_);

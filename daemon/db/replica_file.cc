@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 
@@ -10,7 +11,6 @@
 #include <cerrno>
 #include <chrono>
 #include <optional>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -36,7 +36,7 @@ constexpr int kPendingTries = 50;
 constexpr int kSettleTries = 10;
 // Readers in front of a hot journal give up SHARED at once; one from before the journal may stay.
 constexpr std::chrono::milliseconds kDrainTime{500};
-constexpr std::chrono::milliseconds kDrainPause{1};
+constexpr int kDrainPauseMs = 1;
 // As SQLite's default (wal_autocheckpoint).
 constexpr uint32_t kCheckpointFrames = 1000;
 
@@ -147,7 +147,7 @@ absl::Status ReplicaFile::RollBack() {
   const auto deadline = std::chrono::steady_clock::now() + kDrainTime;
   absl::Status status = TakeExclusive();
   while (absl::IsUnavailable(status) && std::chrono::steady_clock::now() < deadline) {
-    std::this_thread::sleep_for(kDrainPause);
+    ::poll(nullptr, 0, kDrainPauseMs);  // no event tells of a lock that is let go
     status = TakeExclusive();
   }
   if (status.ok()) {

@@ -17,6 +17,7 @@ constexpr std::chrono::milliseconds kLastRetry{50};
 // tidied is tried again after double the time, up to the second.
 constexpr std::chrono::seconds kQuiet{5};
 constexpr std::chrono::seconds kLastPause{60};
+constexpr std::chrono::seconds kTogether{1};
 
 }  // namespace
 
@@ -71,10 +72,12 @@ Applier::Clock::time_point Applier::NextDeadline(bool waiting,
 }
 
 void Applier::Tidy() {
+  // Those of the next second too: one wake-up for many.
   const Clock::time_point now = Clock::now();
+  if (NextDeadline(false, {}) > now) return;
   for (auto it = untidy_.begin(); it != untidy_.end();) {
     auto& [entry, untidy] = *it;
-    if (now >= untidy.due) {
+    if (now + kTogether >= untidy.due) {
       if (entry->replica->Tidy()) {
         it = untidy_.erase(it);
         continue;
@@ -93,7 +96,11 @@ bool Applier::ApplyAll() {
     if (entry->replica == nullptr || !entry->replica->HasPending()) continue;
     const absl::Status status = entry->replica->ApplyPending();
     left |= !status.ok();
-    untidy_[entry] = {.due = Clock::now() + kQuiet, .pause = kQuiet};
+    if (entry->replica->IsTidy()) {
+      untidy_.erase(entry);
+    } else {
+      untidy_[entry] = {.due = Clock::now() + kQuiet, .pause = kQuiet};
+    }
     if (!status.ok() && !absl::IsUnavailable(status)) {
       LogWarn("apply", fmt::format("db={} {}", entry->database->name(), status.ToString()));
     }
