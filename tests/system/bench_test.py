@@ -9,7 +9,7 @@ import cluster
 
 
 def test(c):
-    workload = c.build_program("workload", "bench/workload.cc", "-lsqlite3")
+    workload = c.build_program("bench-workload", "bench/workload.cc", "-lsqlite3")
     bench = os.path.join(c.source, "bench")
     result = os.path.join(c.scratch, "result.json")
     c.run([os.path.join(bench, "run.py"), os.path.dirname(c.litefs), "--smoke", "--workload", workload,
