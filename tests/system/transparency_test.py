@@ -48,8 +48,8 @@ def ours(line):
         return True
     if line.startswith("pread64(") and line.endswith(", 16, 0) = 16"):
         return True  # is it a database?
-    if line.startswith("mmap(") and "/.litefs/status" in line:
-        return True
+    if "/.litefs/status" in line and line.startswith(("openat(", "pread64(", "mmap(")):
+        return True  # what does a writer get on this node?
     if "/.litefs/" in line or "socket:" in line or "<UNIX" in line:
         return line.startswith(("close(", "fcntl(", "mmap("))
     return line.startswith("munmap(")
