@@ -86,8 +86,8 @@ absl::StatusOr<std::unique_ptr<ObjectStore>> OpenObjectStore(const StoreOptions&
     return FileStore::Open(std::string(url));
   }
   return absl::InvalidArgumentError(
-      fmt::format("\"{}\" is not a place for an archive: write a directory, file:///DIRECTORY, "
-                  "s3://BUCKET/PREFIX or sftp://USER@HOST/PATH",
+      fmt::format("\"{}\" is not a place for an archive: write a directory or "
+                  "file:///DIRECTORY",
                   options.url));
 }
 

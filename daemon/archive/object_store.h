@@ -108,13 +108,15 @@ inline constexpr std::string_view kTemporaryPrefix = ".litefs-tmp-";
 absl::Status CheckObjectName(std::string_view name);
 
 struct StoreOptions {
-  // A directory (/path, or file:///path), s3://BUCKET[/PREFIX] or sftp://[USER@]HOST[:PORT]/PATH
+  // A directory (/path, or file:///path).  Not yet, and refused: s3://BUCKET[/PREFIX] or
+  // sftp://[USER@]HOST[:PORT]/PATH
   // (/PATH is absolute, /~/PATH is in the home directory).  The S3 settings below except the
   // secrets can be given as its query: s3://b/p?endpoint=https://host:9000&region=eu-1&style=path.
   std::string url;
 
-  // S3.  What is empty is looked up: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN,
-  // AWS_REGION, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_PROFILE; then
+  // S3, not used yet.  What is empty is looked up: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+  // AWS_SESSION_TOKEN, AWS_REGION, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL,
+  // AWS_PROFILE; then
   // ~/.aws/credentials and ~/.aws/config.
   std::string endpoint = {};  // scheme://host[:port]; default https://s3.REGION.amazonaws.com
   std::string region = {};    // default us-east-1
