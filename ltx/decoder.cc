@@ -22,6 +22,7 @@
 #include "common/status_macros.h"
 #include "ltx/crc64.h"
 #include "ltx/format.h"
+#include "ltx/lz4_frame.h"
 #include "ltx/lz4_page.h"
 #include "ltx/page_checksum.h"
 #include "ltx/source_reader.h"

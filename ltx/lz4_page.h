@@ -1,18 +1,11 @@
-// Pages as LZ4 blocks, and LZ4 frames read piecewise (docs/LTX.md section 4).  Not thread-safe.
+// Pages as LZ4 blocks (docs/LTX.md section 4).  Not thread-safe.
 
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
-
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "ltx/source_reader.h"
-
-struct LZ4F_dctx_s;
 
 namespace litefs::ltx {
 
@@ -32,25 +25,5 @@ class Lz4BlockWriter {
 
 // Block to page.  False unless block decompresses to exactly page.size() bytes.
 bool DecompressBlock(std::span<const std::byte> block, std::span<std::byte> page);
-
-// One LZ4 frame at a reader's position.  Reusable: Begin starts over.
-class Lz4FrameReader {
- public:
-  // Reads the frame's header.  reader must outlive the use of the frame.
-  absl::Status Begin(SourceReader* reader);
-  // Reads up to out.size() bytes of content; fewer only at the end of the frame.
-  absl::StatusOr<size_t> Read(std::span<std::byte> out);
-  // Reads the frame's end mark and checksum.  False if there is content left.
-  absl::StatusOr<bool> ReadEnd();
-
- private:
-  struct Free {
-    void operator()(LZ4F_dctx_s* context) const;
-  };
-
-  std::unique_ptr<LZ4F_dctx_s, Free> context_;
-  SourceReader* reader_ = nullptr;
-  bool ended_ = false;
-};
 
 }  // namespace litefs::ltx

@@ -12,6 +12,7 @@
 #include "common/status_macros.h"
 #include "ltx/format.h"
 #include "ltx/header.h"
+#include "ltx/lz4_frame.h"
 #include "ltx/lz4_page.h"
 
 namespace litefs::ltx {

@@ -21,7 +21,8 @@ std::vector<std::pair<std::string, std::string>> SmallFiles() {
   };
   for (const char* name :
        {"v1-raw/delta-p512-2.ltx", "v1-lz4/delta-p512-2.ltx", "v2-frame/delta-p512-2.ltx",
-        "v3-frame/delta-p512-2.ltx", "v3-block/delta-p512-2.ltx"}) {
+        "v3-frame/delta-p512-2.ltx", "v3-block/delta-p512-2.ltx",
+        "v1-lz4-bad/ok-frame-blocksum.ltx", "v3-frame-bad/ok-frame-blocksum.ltx"}) {
     files.emplace_back(name, ReadTestFile(Vectors() / name));
   }
   return files;
