@@ -6,6 +6,7 @@
 
 #include "common/status_macros.h"
 #include "daemon/archive/file_store.h"
+#include "daemon/archive/s3_store.h"
 
 namespace litefs::archive {
 namespace {
@@ -82,6 +83,7 @@ absl::StatusOr<std::unique_ptr<ObjectStore>> OpenObjectStore(const StoreOptions&
           fmt::format("\"{}\": after file:// comes an absolute path", options.url));
     }
   }
+  if (url.starts_with("s3://")) return S3Store::Open(options);
   if (url.find("://") == std::string_view::npos && !url.empty()) {
     return FileStore::Open(std::string(url));
   }

@@ -108,13 +108,12 @@ inline constexpr std::string_view kTemporaryPrefix = ".litefs-tmp-";
 absl::Status CheckObjectName(std::string_view name);
 
 struct StoreOptions {
-  // A directory (/path, or file:///path).  Not yet, and refused: s3://BUCKET[/PREFIX] or
-  // sftp://[USER@]HOST[:PORT]/PATH
-  // (/PATH is absolute, /~/PATH is in the home directory).  The S3 settings below except the
-  // secrets can be given as its query: s3://b/p?endpoint=https://host:9000&region=eu-1&style=path.
+  // A directory (/path, or file:///path), or s3://BUCKET[/PREFIX].  The S3 settings below except
+  // the secrets can be given as its query:
+  // s3://b/p?endpoint=https://host:9000&region=eu-1&style=path.
   std::string url;
 
-  // S3, not used yet.  What is empty is looked up: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+  // S3.  What is empty is looked up: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
   // AWS_SESSION_TOKEN, AWS_REGION, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL,
   // AWS_PROFILE; then
   // ~/.aws/credentials and ~/.aws/config.
@@ -126,10 +125,6 @@ struct StoreOptions {
   std::string session_token = {};
   std::string profile = {};  // default "default"
   std::string ca_file = {};  // PEM; default: the system's.  Certificates are always verified.
-
-  // SFTP.
-  std::string private_key_file = {};  // default: an agent, ~/.ssh/id_ed25519, id_ecdsa
-  std::string known_hosts_file = {};  // default ~/.ssh/known_hosts.  Unknown hosts are refused.
 
   // A request fails after this, and 1 s more for every 64 KiB that it moves.
   std::chrono::milliseconds request_timeout = std::chrono::seconds(30);
