@@ -15,6 +15,14 @@ reject 'use the annotated Mutex (common/mutex.h)'     'std::(mutex|lock_guard|un
 # again until its deadline: no synchronisation.
 reject 'wait for an event, do not sleep'              'sleep_for|sleep_until|[^_a-z]usleep|nanosleep|[^_a-z]sleep\(' '^(common/clock|tests/support|tests/daemon/replica_crash_test|tests/fault/check|bench/)'
 reject 'TODO(perf|test|port): say which'              'TODO' 'TODO\((perf|test|port)\): '
+# What shows that the header stands alone; `make lint` compiles those that have no source.
+for f in $files; do
+  header=${f%.cc}.h
+  case $f in *.cc) [ -f "$header" ] || continue ;; *) continue ;; esac
+  if [ "$(grep -m 1 '^#include' "$f")" != "#include \"$header\"" ]; then
+    echo "$f: the first include is not its own header" >&2; bad=1
+  fi
+done
 sources=$(for f in $files; do case $f in *.def) ;; *) echo "$f" ;; esac; done)
 if ! echo "$sources" | xargs clang-format --dry-run -Werror; then
   echo "^ make format" >&2; bad=1

@@ -57,7 +57,7 @@ class PeerSockets {
 
   // As ZmqSocket's, of who connected to listen.
   void Blame(const Frame& key) {
-    if (!IsDialled(Text(key))) listener_.Blame(key);
+    if (!IsDialled(Text(key))) listener_.Blame();
   }
 
   // The peer with this key has said Hello.

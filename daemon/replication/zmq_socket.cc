@@ -337,7 +337,7 @@ absl::Status ZmqSocket::Send(std::span<Frame> frames) {
   }
 }
 
-void ZmqSocket::Blame(const Frame& first) { context_->guard().Malformed(ConnectionOf(first)); }
+void ZmqSocket::Blame() { context_->guard().Malformed(last_connection_); }
 
 void ZmqSocket::Close() {
   ConnectionGuard::Unwatch(socket_);
@@ -369,7 +369,7 @@ absl::Status ZmqSocket::Receive(std::vector<Frame>* frames) {
   Frame last;
   size_t count = 0;
   size_t size_bytes = 0;
-  int connection = -1;
+  last_connection_ = -1;
   bool more = true;
   for (; more; ++count) {
     const absl::StatusOr<bool> got = Next(&frame);
@@ -377,7 +377,8 @@ absl::Status ZmqSocket::Receive(std::vector<Frame>* frames) {
     if (!*got) return absl::UnavailableError("");
     more = frame.more();
     size_bytes += frame.size();
-    if (count == 0) connection = ConnectionOf(frame);
+    // A ROUTER that was polled makes up the routing id's frame without this.
+    if (last_connection_ < 0) last_connection_ = ConnectionOf(frame);
     if (count + 1 < expected) {
       frames->push_back(std::move(frame));
     } else {
@@ -385,7 +386,7 @@ absl::Status ZmqSocket::Receive(std::vector<Frame>* frames) {
     }
   }
   // A subscription is never taken: libzmq keeps it.
-  if (kind_ != Kind::kPublish) context_->guard().Delivered(connection, size_bytes);
+  if (kind_ != Kind::kPublish) context_->guard().Delivered(last_connection_, size_bytes);
   if (count == expected && (kind_ == Kind::kPublish || SplitParts(last, frames))) {
     if (kind_ == Kind::kPublish) frames->push_back(std::move(last));  // a subscription
     return absl::OkStatus();

@@ -85,9 +85,9 @@ class ZmqSocket {
   // For a monitor: the next event, or nullopt if none waits.
   std::optional<Event> ReadEvent(std::string* why = nullptr);
 
-  // The message that came with this first frame made no sense: from a peer that connected to this
-  // socket, too many of them end the connection.
-  void Blame(const Frame& first);
+  // The last message received made no sense: from a peer that connected to this socket, too many of
+  // them end the connection.
+  void Blame();
 
   void Close();
   void* handle() { return socket_.handle(); }
@@ -102,6 +102,7 @@ class ZmqSocket {
   zmq::socket_t socket_;
   Kind kind_ = Kind::kPull;
   Context* context_ = nullptr;
+  int last_connection_ = -1;  // the descriptor that the last message came by; -1: unknown
 };
 
 namespace internal {
