@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -283,9 +284,19 @@ void RaiseDescriptorLimit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// glibc gives every thread a heap of its own and keeps ever larger blocks in them; a replica under
+// full load then grows for as long as it runs (36 MiB after a million transactions, with 2 in use).
+void KeepMemoryFlat() {
+  constexpr int kHeaps = 2;
+  constexpr int kOwnMappingBytes = 1 << 20;  // setting it also keeps it from growing
+  ::mallopt(M_ARENA_MAX, kHeaps);
+  ::mallopt(M_MMAP_THRESHOLD, kOwnMappingBytes);
+}
+
 }  // namespace
 
 int RunDaemon(const DaemonOptions& options) {
+  KeepMemoryFlat();
   SetLogLevel(options.config.log_level);
   RaiseDescriptorLimit();
   BlockSignals();

@@ -389,6 +389,7 @@ int SessionChannel::Commit(uint64_t flags, bool wait) {
     if (rc == 0 && answer != 0) ReturnToPending();
     if (rc == 0) return -answer;
     if (rc == -ETIMEDOUT || RefusedForGood() || ipc::MonotonicNow() >= give_up) {
+      ShimLog("a commit was not answered in time", db_.NameText());
       return !RefusedForGood() && MayContinue() ? 0 : -EIO;
     }
   }

@@ -155,7 +155,8 @@ void Follower::Compare(const std::string& name, Time now) {
     database.suspected = false;
     return;
   }
-  if (database.pulling || database.queued) return;
+  // With sums asked for, the primary works on what differs.
+  if (database.pulling || database.queued || database.sums) return;
   // The primary pushes this one: the file is on its way, unless it still is at the next look.
   if (push_ && database.stream != 0 && !std::exchange(database.suspected, true)) return;
   Want(name, now);

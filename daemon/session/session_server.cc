@@ -33,6 +33,7 @@ constexpr int64_t kPruneMs = 30'000;
 constexpr int64_t kWantReportMs = 60'000;
 constexpr int kFirstLookMs = 200;  // from a change in the directory to a look at it,
 constexpr int kLastLookMs = 500;   // and while a program without the shim holds its lock
+constexpr int64_t kSlowEventMs = 2000;
 constexpr int kSendBufferBytes = 256 << 10;
 constexpr size_t kReplyOverheadBytes = 32;  // array, type, id, error, string header
 
@@ -401,7 +402,15 @@ bool SessionServer::ServeOne(Session& session, std::string_view message) {
   if (session.entry == nullptr) {
     return type == static_cast<uint32_t>(ipc::MessageType::kHello) && HandleHello(session, message);
   }
-  return session.entry->primary != nullptr && HandleEvent(session, type, message);
+  if (session.entry->primary == nullptr) return false;
+  const int64_t start_ms = NowMs();
+  const bool understood = HandleEvent(session, type, message);
+  // An app waits for us no longer than write-timeout.
+  if (const int64_t took_ms = NowMs() - start_ms; took_ms >= kSlowEventMs) {
+    LogWarn("session", fmt::format("db={} pid={} waited {} ms for one event: is the disk slow?",
+                                   session.entry->database->name(), session.pid, took_ms));
+  }
+  return understood;
 }
 
 template <typename Message>
