@@ -6,8 +6,9 @@
 //
 // KIND: setup (makes the table with --rows rows), insert, batch (--batch rows a transaction),
 // update (of 16 hot rows), bulk (one transaction of --ops rows), point, cold, scan, mixed (nine
-// reads to a write), processes (inserts by --processes at once), paced (--rate inserts a second),
-// observe (prints how old each new row is when this reader sees it, until --ops rows came).
+// reads to a write), readtx (--batch points in one transaction), processes (inserts by --processes
+// at once), paced (--rate inserts a second), observe (prints how old each new row is when this
+// reader sees it, until --ops rows came).
 
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -137,6 +138,7 @@ class Application {
     if (kind == "update") return Update();
     if (kind == "point") return Point();
     if (kind == "cold") return Cold();
+    if (kind == "readtx") return ReadTransaction();
     if (kind == "scan") return static_cast<void>(db_.Step(scan_));
     if (kind == "mixed" && n % (kReadsAWrite + 1) != 0) return Point();
     Insert();
@@ -165,6 +167,11 @@ class Application {
     const auto rows = static_cast<uint64_t>(options_.rows);
     sqlite3_bind_int64(point_, 1, 1 + static_cast<int64_t>(random_.Next() % rows));
     db_.Step(point_);
+  }
+  void ReadTransaction() {
+    db_.Run("BEGIN");
+    for (int64_t i = 0; i < options_.batch; ++i) Point();
+    db_.Run("COMMIT");
   }
   // Nothing of the file is in SQLite's cache, nor, as far as the kernel obeys, in its own.
   void Cold() {
@@ -375,9 +382,9 @@ Options Parse(int argc, char** argv) {
       Die("unknown option " + name);
     }
   }
-  static constexpr const char* kKinds[] = {"setup", "insert",    "batch", "update",
-                                           "bulk",  "point",     "cold",  "scan",
-                                           "mixed", "processes", "paced", "observe"};
+  static constexpr const char* kKinds[] = {"setup",     "readtx", "insert", "batch", "update",
+                                           "bulk",      "point",  "cold",   "scan",  "mixed",
+                                           "processes", "paced",  "observe"};
   const bool known = std::any_of(std::begin(kKinds), std::end(kKinds),
                                  [&](const char* kind) { return options.kind == kind; });
   if (!known) Die("unknown kind " + options.kind);

@@ -99,20 +99,12 @@ int litefs_dup3(int from, int to, int flags) {
 int litefs_fcntl(int fd, int cmd, void* arg) {
   if (!Watched(fd)) [[likely]]
     return real.fcntl(fd, cmd, arg);
-  Call call = Interceptor::BeginControl(fd, cmd, arg);
-  if (call.refused()) return call.Refuse();
-  int result = real.fcntl(fd, cmd, arg);
-  while (call.LockIsDaemons(result)) result = real.fcntl(fd, cmd, arg);
-  return call.Finish(result);
+  return Interceptor::Control(real.fcntl, fd, cmd, arg);
 }
 int litefs_fcntl64(int fd, int cmd, void* arg) {
   if (!Watched(fd)) [[likely]]
     return real.fcntl64(fd, cmd, arg);
-  Call call = Interceptor::BeginControl(fd, cmd, arg);
-  if (call.refused()) return call.Refuse();
-  int result = real.fcntl64(fd, cmd, arg);
-  while (call.LockIsDaemons(result)) result = real.fcntl64(fd, cmd, arg);
-  return call.Finish(result);
+  return Interceptor::Control(real.fcntl64, fd, cmd, arg);
 }
 
 // ---- write

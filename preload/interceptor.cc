@@ -390,6 +390,44 @@ Call Interceptor::BeginControl(int fd, int command, void* argument) {
   return BeginLock(fd, entry, command, *lock);
 }
 
+namespace {
+
+bool IsReadersLock(FdEntry entry, int command, const void* argument) {
+  if (command != F_SETLK || !entry.file() || argument == nullptr) return false;
+  const auto& lock = *static_cast<const struct flock*>(argument);
+  return lock.l_whence == SEEK_SET &&
+         IsReadersLock(entry.kind(), databases[entry.database()].CurrentLocks(), RequestOf(lock));
+}
+
+void NoteReadersLock(FdEntry entry, const void* argument) {
+  const LockRequest request = RequestOf(*static_cast<const struct flock*>(argument));
+  databases[entry.database()].ChangeLocks(
+      [&request](Locks* locks) { NoteLock(FileKind::kShm, locks, request); });
+}
+
+}  // namespace
+
+int Interceptor::Control(RealControl control, int fd, int command, void* argument) {
+  const FdEntry entry = fd_table.Get(fd);
+  if (!IsReadersLock(entry, command, argument)) {
+    return ControlInFull(control, fd, command, argument, nullptr);
+  }
+  int result = control(fd, command, argument);
+  if (result < 0) return ControlInFull(control, fd, command, argument, &result);
+  if (entry.kind() == FileKind::kShm) NoteReadersLock(entry, argument);
+  return result;
+}
+
+// Out of line, so that its frame is not the short way's.  *done: what the real call has returned.
+[[gnu::noinline]] int Interceptor::ControlInFull(RealControl control, int fd, int command,
+                                                 void* argument, const int* done) {
+  Call call = BeginControl(fd, command, argument);
+  if (call.refused()) return call.Refuse();
+  int result = done != nullptr ? *done : control(fd, command, argument);
+  while (call.LockIsDaemons(result)) result = control(fd, command, argument);
+  return call.Finish(result);
+}
+
 // Takes a descriptor that is about to be closed out of the table.
 void Interceptor::TakeOut(Call* call, int fd) {
   const FdEntry entry = fd_table.Get(fd);

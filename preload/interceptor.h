@@ -73,7 +73,9 @@ class Interceptor {
   static Call BeginTruncate(int fd, int64_t size);
   static Call BeginAllocate(int fd);
   static Call BeginSync(int fd);
-  static Call BeginControl(int fd, int command, void* argument);
+  // fcntl and fcntl64 of a watched descriptor, the real call included.
+  using RealControl = int (*)(int fd, int command, void* argument);
+  static int Control(RealControl control, int fd, int command, void* argument);
   static Call BeginUnlink(int dir, const char* path);
   static Call BeginClose(int fd);
   static Call BeginDuplicate(int from);
@@ -99,6 +101,9 @@ class Interceptor {
  private:
   static bool Refuses(int dir, const char* path, int flags);
   static void Track(int fd, int flags);
+  static int ControlInFull(RealControl control, int fd, int command, void* argument,
+                           const int* done);
+  static Call BeginControl(int fd, int command, void* argument);
   static Call BeginLock(int fd, FdEntry entry, int command, const struct flock& lock);
   static Call BeginPlannedWrite(int fd, FdEntry entry, Write write, bool positional);
   static Call Begin(int fd, FdEntry entry, const Plan& plan);

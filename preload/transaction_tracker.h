@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "common/sqlite_format.h"
 #include "ipc/protocol.h"
 #include "preload/fd_table.h"
 
@@ -75,5 +76,14 @@ struct LockRequest {
 Plan PlanLock(FileKind kind, const Locks& locks, const LockRequest& request);
 // The request was granted.
 void NoteLock(FileKind kind, Locks* locks, const LockRequest& request);
+
+// True for what readers lock and unlock all the time.  PlanLock then plans nothing, and NoteLock
+// changes at most the read mark.  Inline: it is most of what a read transaction costs here.
+inline bool IsReadersLock(FileKind kind, const Locks& locks, const LockRequest& request) {
+  if (request.type == LockRequest::Type::kWrite) return false;
+  if (kind == FileKind::kDatabase) return locks.any_seen && !locks.exclusive && !locks.reserved;
+  return kind == FileKind::kShm && request.end == request.start + 1 &&
+         request.start - sqlite::kShmReadLock0 < uint64_t{sqlite::kShmReadLockCount};
+}
 
 }  // namespace litefs::preload

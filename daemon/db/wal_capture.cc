@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <limits>
 
 #include "common/posix_io.h"
@@ -34,6 +35,7 @@ WalCapture::WalCapture(std::string database_path, DatabaseFile* file, Chain* cha
 
 void WalCapture::Forget() {
   fd_.reset();
+  index_fd_.reset();
   ForgetFrames();
 }
 
@@ -41,6 +43,7 @@ void WalCapture::ForgetFrames() {
   header_ = {};
   next_frame_ = 1;
   size_pages_ = 0;
+  buffered_frames_ = 0;
   frame_of_.clear();
 }
 
@@ -86,22 +89,40 @@ absl::Status WalCapture::StartGeneration(const sqlite::WalHeader& header, bool* 
   next_frame_ = 1;
   checksum_ = header.checksum;
   size_pages_ = 0;
+  buffered_frames_ = 0;
   frame_of_.clear();
   return absl::OkStatus();
 }
 
+// Opens the wal-index, and again when it was replaced: the last app to leave unlinks it.  False:
+// there is none.
+absl::StatusOr<bool> WalCapture::OpenIndex() {
+  struct stat st;
+  if (::stat(shm_path_.c_str(), &st) != 0) {
+    const int error = errno;
+    index_fd_.reset();
+    if (error != ENOENT) return ErrnoStatus("stat " + shm_path_, error);
+    return false;
+  }
+  if (index_fd_.valid() && st.st_ino == index_inode_) return true;
+  absl::StatusOr<UniqueFd> fd = OpenFile(shm_path_, O_RDONLY);
+  if (absl::IsNotFound(fd.status())) return false;
+  RETURN_IF_ERROR(fd.status());
+  if (::fstat(fd->get(), &st) != 0) return ErrnoStatus("stat " + shm_path_, errno);
+  index_fd_ = *std::move(fd);
+  index_inode_ = st.st_ino;
+  return true;
+}
+
 // The last frame that is committed for sure, kNoLimit if only the frames themselves can tell.
-absl::StatusOr<WalCapture::Limit> WalCapture::LastCommittedFrame() const {
+absl::StatusOr<WalCapture::Limit> WalCapture::LastCommittedFrame() {
   constexpr Limit kByChecksums{.frame = kNoLimit, .by_index = false};
   const Limit nothing_new{.frame = next_frame_ - 1, .by_index = true};
-  const absl::StatusOr<UniqueFd> shm = OpenFile(shm_path_, O_RDONLY);
-  if (!shm.ok()) {
-    if (absl::IsNotFound(shm.status())) return kByChecksums;
-    return shm.status();
-  }
-  ASSIGN_OR_RETURN(const bool alive, sqlite::WalIndexAlive(shm->get()));
+  ASSIGN_OR_RETURN(const bool present, OpenIndex());
+  if (!present) return kByChecksums;
+  ASSIGN_OR_RETURN(const bool alive, sqlite::WalIndexAlive(index_fd_.get()));
   if (!alive) return kByChecksums;
-  const absl::StatusOr<sqlite::WalIndexHeader> index = sqlite::ReadWalIndexHeader(shm->get());
+  const absl::StatusOr<sqlite::WalIndexHeader> index = sqlite::ReadWalIndexHeader(index_fd_.get());
   // Not written yet, or under recovery: whoever recovers will publish it and ring again.
   if (!index.ok() || !index->is_init) return nothing_new;
   if (index->salt1 != header_.salt1 || index->salt2 != header_.salt2) return nothing_new;
@@ -143,6 +164,8 @@ absl::StatusOr<WalCapture::Batch> WalCapture::ReadBatch(Limit limit) {
                      ReadAt(fd_.get(), std::span(buffer_).first(want * frame_bytes),
                             sqlite::WalFrameOffset(frame, header_.page_bytes), wal_path_));
     const auto got = static_cast<uint32_t>(n / frame_bytes);
+    buffered_first_ = frame;
+    buffered_frames_ = got;
     bool valid = got != 0;
     for (uint32_t i = 0; i < got && valid; ++i, ++frame) {
       const auto data = std::span<const std::byte>(buffer_).subspan(i * frame_bytes, frame_bytes);
@@ -164,9 +187,18 @@ absl::StatusOr<WalCapture::Batch> WalCapture::ReadBatch(Limit limit) {
   return batch;
 }
 
+// The page of a frame that the last ReadBatch has left in memory: all of them, but for a large
+// batch.
+std::span<const std::byte> WalCapture::BufferedPage(uint32_t frame) const {
+  if (frame < buffered_first_ || frame - buffered_first_ >= buffered_frames_) return {};
+  const size_t frame_bytes = sqlite::kWalFrameHeaderBytes + header_.page_bytes;
+  return std::span(buffer_).subspan(
+      (frame - buffered_first_) * frame_bytes + sqlite::kWalFrameHeaderBytes, header_.page_bytes);
+}
+
 // Whether what was read is what was committed: a program without the shim may have restarted the
 // log and begun to overwrite it.  It publishes the restart in the wal-index before that.
-absl::StatusOr<bool> WalCapture::StillCommitted(const Batch& batch, bool by_index) const {
+absl::StatusOr<bool> WalCapture::StillCommitted(const Batch& batch, bool by_index) {
   if (!by_index) return true;
   ASSIGN_OR_RETURN(const Limit now, LastCommittedFrame());
   return now.frame + 1 >= batch.end_frame;
@@ -192,6 +224,10 @@ absl::Status WalCapture::Capture(const Batch& batch, bool by_index, bool* publis
   const auto read_page = [&](ltx::PageNo pgno, std::span<std::byte> page) -> absl::Status {
     const auto it = newest_.find(pgno);
     if (it == newest_.end()) return ReadPage(pgno, page);
+    if (const std::span<const std::byte> held = BufferedPage(it->second); !held.empty()) {
+      std::memcpy(page.data(), held.data(), page.size());
+      return absl::OkStatus();
+    }
     return ReadExactAt(
         fd_.get(), page,
         sqlite::WalFrameOffset(it->second, header_.page_bytes) + sqlite::kWalFrameHeaderBytes,
@@ -237,9 +273,12 @@ absl::StatusOr<int> WalCapture::Poll(bool* lost, const std::function<void()>& on
     }
     bool published = false;
     RETURN_IF_ERROR(Capture(batch, limit.by_index, &published));
-    if (!published) continue;
-    ++files;
-    on_publish();
+    if (published) {
+      ++files;
+      on_publish();
+    }
+    // What was committed when this call began is captured; who commits since rings again.
+    if (limit.by_index && next_frame_ > limit.frame) return files;
   }
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -72,12 +73,14 @@ class WalCapture {
   };
   absl::StatusOr<bool> OpenLog(bool* lost);
   absl::Status StartGeneration(const sqlite::WalHeader& header, bool* lost);
-  absl::StatusOr<Limit> LastCommittedFrame() const;
+  absl::StatusOr<bool> OpenIndex();
+  absl::StatusOr<Limit> LastCommittedFrame();
   bool IsNextFrame(std::span<const std::byte> frame, bool by_index,
                    sqlite::WalChecksum* running) const;
   absl::StatusOr<uint32_t> LastFrameInChain() const;
   absl::StatusOr<Batch> ReadBatch(Limit limit);
-  absl::StatusOr<bool> StillCommitted(const Batch& batch, bool by_index) const;
+  std::span<const std::byte> BufferedPage(uint32_t frame) const;
+  absl::StatusOr<bool> StillCommitted(const Batch& batch, bool by_index);
   absl::Status Capture(const Batch& batch, bool by_index, bool* published);
   void Forget();
   void ForgetFrames();
@@ -88,6 +91,8 @@ class WalCapture {
   Chain* const chain_;
   UniqueFd fd_;
   uint64_t inode_ = 0;
+  UniqueFd index_fd_;
+  uint64_t index_inode_ = 0;
   sqlite::WalHeader header_;
   uint32_t next_frame_ = 1;       // 1-based, as in SQLite
   sqlite::WalChecksum checksum_;  // chained, up to next_frame_
@@ -99,6 +104,8 @@ class WalCapture {
   absl::flat_hash_map<ltx::PageNo, uint32_t> newest_;
   std::vector<ltx::PageNo> candidates_;
   std::vector<std::byte> buffer_;
+  uint32_t buffered_first_ = 0;  // the frame that buffer_ begins with
+  uint32_t buffered_frames_ = 0;
 };
 
 }  // namespace litefs::db

@@ -35,13 +35,20 @@ constexpr int kFirstLookMs = 200;  // from a change in the directory to a look a
 constexpr int kLastLookMs = 500;   // and while a program without the shim holds its lock
 constexpr int64_t kSlowEventMs = 2000;
 constexpr int kSendBufferBytes = 256 << 10;
+// Between two looks at the bells of writers that outrun us: this many times as long as the look
+// took.
+constexpr int64_t kPauseATurn = 4;
+constexpr int64_t kLeastPauseNs = 500'000;
+constexpr int64_t kMostPauseNs = 4'000'000;
+constexpr int64_t kNanosPerMilli = 1'000'000;
+constexpr int64_t kNanosPerSecond = 1'000'000'000;
+constexpr size_t kEventsATurn = 64;
 constexpr size_t kReplyOverheadBytes = 32;  // array, type, id, error, string header
 
-int64_t NowMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
+int64_t NowNs() {
+  return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
+int64_t NowMs() { return NowNs() / kNanosPerMilli; }
 
 // What SQLite makes of it: ENOSPC is SQLITE_FULL, EIO is SQLITE_IOERR; both roll back.
 uint32_t ErrnoOf(const absl::Status& status) {
@@ -102,6 +109,7 @@ SessionServer::~SessionServer() = default;
 
 absl::Status SessionServer::Setup() {
   buffer_.resize(ipc::kMaxMessageBytes);
+  events_.resize(kEventsATurn);
   epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
   wakeup_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   sigset_t mask;
@@ -183,15 +191,32 @@ int SessionServer::TimeoutMs() {
   return static_cast<int>(due);
 }
 
+// Milliseconds would be too coarse for FollowBells.
+int SessionServer::WaitForEvents(int64_t timeout_ns) {
+  const timespec timeout{timeout_ns / kNanosPerSecond, timeout_ns % kNanosPerSecond};
+  const int n = ::epoll_pwait2(epoll_.get(), events_.data(), static_cast<int>(events_.size()),
+                               timeout_ns < 0 ? nullptr : &timeout, nullptr);
+  if (n >= 0 || errno != ENOSYS) return n;
+  // Linux before 5.11.
+  const int64_t ms = timeout_ns < 0 ? -1 : (timeout_ns + kNanosPerMilli - 1) / kNanosPerMilli;
+  return ::epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()),
+                      static_cast<int>(ms));
+}
+
 void SessionServer::Wait() {
-  // The other half of the handshake is in ipc/protocol.h, "BellPage".
-  options_.status->bells().sleeping.store(1, std::memory_order_seq_cst);
-  RingBells();
-  std::array<epoll_event, 64> events;
-  const int n = ::epoll_wait(epoll_.get(), events.data(), events.size(), TimeoutMs());
-  options_.status->bells().sleeping.store(0, std::memory_order_seq_cst);
+  std::atomic<uint32_t>& sleeping = options_.status->bells().sleeping;
+  int64_t timeout_ns = FollowBells();
+  if (timeout_ns == 0) {
+    // The other half of the handshake is in ipc/protocol.h, "BellPage".
+    sleeping.store(1, std::memory_order_seq_cst);
+    const bool rang = RingBells();
+    const int timeout_ms = TimeoutMs();
+    timeout_ns = rang ? 0 : timeout_ms < 0 ? -1 : timeout_ms * kNanosPerMilli;
+  }
+  const int n = WaitForEvents(timeout_ns);
+  sleeping.store(0, std::memory_order_seq_cst);
   for (int i = 0; i < n; ++i) {
-    switch (const uint64_t id = events[static_cast<size_t>(i)].data.u64; id) {
+    switch (const uint64_t id = events_[static_cast<size_t>(i)].data.u64; id) {
       case kListenerId:
         Accept();
         break;
@@ -217,22 +242,41 @@ void SessionServer::HandleSignal() {
   stop_ = true;
 }
 
-// Captures every WAL whose bell has rung since the last look.
-void SessionServer::RingBells() {
-  if (!options_.store->primary()) return;
-  bool captured = true;
-  while (captured) {
-    captured = false;
-    for (store::Store::Entry* entry : options_.store->All()) {
-      if (entry->slot >= bells_seen_.size()) bells_seen_.resize(entry->slot + 1);
-      const uint32_t bell = options_.status->bells().bells[entry->slot % ipc::kBellCount].load();
-      if (bell == bells_seen_[entry->slot]) continue;
-      bells_seen_[entry->slot] = bell;
-      (void)entry->primary->CaptureWal();  // the database keeps and reports its error
-      attention_ |= entry->primary->NeedsAttention();
-      captured = true;
-    }
+bool SessionServer::HasRung(const Session& session) const {
+  if (session.entry == nullptr || session.entry->primary == nullptr) return false;
+  const uint32_t slot = session.entry->slot;
+  return options_.status->bells().bells[slot % ipc::kBellCount].load() != bells_seen_[slot];
+}
+
+// Captures every WAL whose bell has rung since the last look.  Returns whether one had.
+bool SessionServer::RingBells() {
+  bool rang = false;
+  for (const auto& [id, session] : sessions_) {
+    if (!HasRung(*session)) continue;
+    const store::Store::Entry& entry = *session->entry;
+    bells_seen_[entry.slot] = options_.status->bells().bells[entry.slot % ipc::kBellCount].load();
+    (void)entry.primary->CaptureWal();  // the database keeps and reports its error
+    attention_ |= entry.primary->NeedsAttention();
+    rang = true;
   }
+  return rang;
+}
+
+// While writers commit faster than one is captured, they are looked at now and then, and need not
+// wake us: what came meanwhile shares one file.  Returns how long to wait for that, 0 when they do
+// not outrun us.
+int64_t SessionServer::FollowBells() {
+  const int64_t start = NowNs();
+  if (start < follow_at_ns_) return follow_at_ns_ - start;
+  follow_at_ns_ = 0;
+  if (!RingBells()) return 0;
+  const bool outrun = std::any_of(sessions_.begin(), sessions_.end(),
+                                  [this](const auto& item) { return HasRung(*item.second); });
+  if (!outrun) return 0;
+  const int64_t now = NowNs();
+  const int64_t pause = std::clamp(kPauseATurn * (now - start), kLeastPauseNs, kMostPauseNs);
+  follow_at_ns_ = now + pause;
+  return pause;
 }
 
 void SessionServer::CaptureAll() {
@@ -469,6 +513,7 @@ bool SessionServer::HandleHello(Session& session, std::string_view message) {
   session.entry = *entry;
   session.pid = hello.pid;
   ++sessions_begun_;
+  if (session.entry->slot >= bells_seen_.size()) bells_seen_.resize(session.entry->slot + 1);
   const bool lockless = (hello.flags & ipc::kHelloLockless) != 0;
   if (session.entry->primary != nullptr)
     session.entry->primary->SessionStarted(session.id, hello.inode, lockless);

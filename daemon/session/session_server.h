@@ -6,6 +6,8 @@
 
 #pragma once
 
+#include <sys/epoll.h>
+
 #include <atomic>
 #include <deque>
 #include <functional>
@@ -70,11 +72,14 @@ class SessionServer {
   absl::Status Setup();
   int TimeoutMs();
   void Wait();
+  int WaitForEvents(int64_t timeout_ns);
   void Accept();
   void RefuseForWantOfDescriptors();
   void HandleSignal();
   void RunPosted() EXCLUDES(mu_);
-  void RingBells();
+  bool HasRung(const Session& session) const;
+  bool RingBells();
+  int64_t FollowBells();
   void Tick();
   void OpenWatch();
   void NoteChange();
@@ -102,6 +107,8 @@ class SessionServer {
   uint64_t next_id_ = 16;  // smaller ones are the descriptors above
   absl::flat_hash_map<uint64_t, std::unique_ptr<Session>> sessions_;
   std::vector<uint32_t> bells_seen_;  // by slot
+  int64_t follow_at_ns_ = 0;  // writers outrun us: the next look at the bells; 0: they do not
+  std::vector<epoll_event> events_;
   std::vector<char> buffer_;
   bool attention_ = false;  // some database has suspects or a WAL that could not be captured
   int attention_ms_ = 0;

@@ -5,7 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <cstring>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace litefs::preload {
 namespace {
@@ -167,6 +170,62 @@ TEST(TransactionTracker, UntracksWhatProvesToBeNoDatabase) {
   EXPECT_TRUE(RefutesDatabase(Bytes(0, "a line of a log\n"), true));
   EXPECT_FALSE(RefutesDatabase(Bytes(4096, "page 2 first"), true));
   EXPECT_TRUE(RefutesDatabase(Bytes(4096, "appended to a log"), false));
+}
+
+// The short way of Interceptor::Control.  Whatever the locks held: nothing is planned, and nothing
+// but a read mark changes.
+TEST(TransactionTracker, LocksOfReadersMeanNothingElse) {
+  int readers = 0;
+  for (unsigned bits = 0; bits < 256; ++bits) {
+    Locks locks{.any_seen = (bits & 1) != 0,
+                .exclusive = (bits & 2) != 0,
+                .shm_write = (bits & 4) != 0,
+                .shm_read = static_cast<uint8_t>((bits & 8) != 0 ? 2 : 0),
+                .frame_begun = (bits & 16) != 0,
+                .journal_open = (bits & 32) != 0,
+                .reserved = (bits & 64) != 0,
+                .rolls_back = (bits & 128) != 0};
+    for (const FileKind kind :
+         {FileKind::kDatabase, FileKind::kJournal, FileKind::kWal, FileKind::kShm}) {
+      for (const Type type : {Type::kRead, Type::kWrite, Type::kUnlock}) {
+        for (const auto& [start, end] :
+             std::vector<std::pair<uint64_t, uint64_t>>{{0, ~uint64_t{0}},
+                                                        {kPending, kPending + 1},
+                                                        {kPending + 1, kPending + 2},
+                                                        {kPending + 2, kPending + 512},
+                                                        {120, 121},
+                                                        {121, 122},
+                                                        {122, 123},
+                                                        {123, 124},
+                                                        {127, 128},
+                                                        {124, 128},
+                                                        {128, 129}}) {
+          const LockRequest request{type, start, end};
+          if (!IsReadersLock(kind, locks, request)) continue;
+          ++readers;
+          const Plan plan = PlanLock(kind, locks, request);
+          EXPECT_EQ(plan.before, Before::kNothing);
+          EXPECT_EQ(plan.after, After::kNothing);
+          Locks after = locks;
+          NoteLock(kind, &after, request);
+          if (kind == FileKind::kShm) after.shm_read = locks.shm_read;
+          EXPECT_EQ(std::memcmp(&after, &locks, sizeof(locks)), 0);
+        }
+      }
+    }
+  }
+  EXPECT_GT(readers, 1000);
+}
+
+TEST(TransactionTracker, KnowsTheLocksOfReaders) {
+  const Locks none = Holding({});
+  EXPECT_TRUE(IsReadersLock(FileKind::kDatabase, none, {Type::kRead, kPending, kPending + 1}));
+  EXPECT_TRUE(IsReadersLock(FileKind::kDatabase, none, kUnlockAll));
+  EXPECT_TRUE(IsReadersLock(FileKind::kShm, none, {Type::kRead, 124, 125}));
+  EXPECT_TRUE(IsReadersLock(FileKind::kShm, none, {Type::kUnlock, 124, 125}));
+  EXPECT_FALSE(IsReadersLock(FileKind::kShm, none, kShmUnwrite));
+  EXPECT_FALSE(IsReadersLock(FileKind::kDatabase, none, kReserved));
+  EXPECT_FALSE(IsReadersLock(FileKind::kDatabase, Locks{}, kUnlockAll));
 }
 
 }  // namespace
