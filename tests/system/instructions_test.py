@@ -24,7 +24,7 @@ def each(c, argv_of, few, many, shim):
 def test(c):
     if not shutil.which("valgrind"):
         raise cluster.Skip("no valgrind")
-    workload = c.build_program("workload", "bench/workload.cc", "-lsqlite3")
+    workload = c.build_program("bench-workload", "bench/workload.cc", "-lsqlite3")
     untracked = c.build_program("untracked", "bench/untracked.cc")
     node = c.node("a")
 
