@@ -426,6 +426,7 @@ void PrimaryDatabase::SessionEnded(SessionId session) {
     pending_.reset();
     chain_->Discard();
   }
+  if (leaving_ == session) wal_->Reopen();
   Suspect(session);
   sessions_.erase(session);
   inodes_.erase(session);
@@ -489,13 +490,18 @@ absl::Status PrimaryDatabase::CaptureWal() {
   return status;
 }
 
-absl::Status PrimaryDatabase::Drain() {
+absl::Status PrimaryDatabase::Drain(SessionId session, bool is_last) {
   RETURN_IF_ERROR(CaptureWal());
   MutexLock lock(mu_);
   ++counters_.drains;
   ASSIGN_OR_RETURN(const bool more, wal_->MayHoldMore());
   if (more) suspects_.AddEverything();  // compared when the app lets go of its lock
   wal_->ExpectReset();
+  if (!is_last) return absl::OkStatus();
+  leaving_ = session;
+  ASSIGN_OR_RETURN(const bool sure, wal_->ExpectEnd());
+  // A transaction whose sync failed looks committed in the log, and is not in the file.
+  if (!sure) wal_->AddPagesTo(&suspects_);
   return absl::OkStatus();
 }
 

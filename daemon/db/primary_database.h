@@ -58,8 +58,9 @@ class PrimaryDatabase final : public Database {
 
   // Captures what the WAL holds.
   absl::Status CaptureWal() EXCLUDES(mu_);
-  // As CaptureWal, before the log is reset.
-  absl::Status Drain() EXCLUDES(mu_);
+  // As CaptureWal, before the log is reset, or (is_last) unlinked with its wal-index: by the last
+  // app that has the database, which holds it exclusively.
+  absl::Status Drain(SessionId session, bool is_last) EXCLUDES(mu_);
 
   // Looks whether a program without the shim has changed the database; then all pages are suspects.
   // A database that stays away is captured as deleted.
@@ -121,6 +122,8 @@ class PrimaryDatabase final : public Database {
   // Whose Prepare is still all there is to prepare, and whose Done is awaited.
   std::optional<SessionId> prepared_for_ GUARDED_BY(mu_);
   std::optional<SessionId> pending_ GUARDED_BY(mu_);
+  SessionId leaving_ GUARDED_BY(mu_) =
+      0;  // the last app that unlinks the log; 0: none (ids are larger)
   bool wal_mode_ GUARDED_BY(mu_) = false;
   bool wal_retry_ GUARDED_BY(mu_) = false;
   // Of the file when it was last known to be captured.

@@ -44,7 +44,21 @@ void WalCapture::ForgetFrames() {
   next_frame_ = 1;
   size_pages_ = 0;
   buffered_frames_ = 0;
+  ends_ = false;
   frame_of_.clear();
+}
+
+absl::StatusOr<bool> WalCapture::ExpectEnd() {
+  reset_expected_ = true;
+  ASSIGN_OR_RETURN(const bool present, OpenIndex());
+  ends_ |= present;
+  return ends_;
+}
+
+void WalCapture::AddPagesTo(DirtyRanges* ranges) const {
+  for (const auto& [pgno, frame] : frame_of_) {
+    ranges->Add(uint64_t{pgno - 1} * header_.page_bytes, header_.page_bytes);
+  }
 }
 
 bool WalCapture::ended_as_announced() const {
@@ -90,6 +104,7 @@ absl::Status WalCapture::StartGeneration(const sqlite::WalHeader& header, bool* 
   checksum_ = header.checksum;
   size_pages_ = 0;
   buffered_frames_ = 0;
+  ends_ = false;
   frame_of_.clear();
   return absl::OkStatus();
 }
@@ -119,7 +134,7 @@ absl::StatusOr<WalCapture::Limit> WalCapture::LastCommittedFrame() {
   constexpr Limit kByChecksums{.frame = kNoLimit, .by_index = false};
   const Limit nothing_new{.frame = next_frame_ - 1, .by_index = true};
   ASSIGN_OR_RETURN(const bool present, OpenIndex());
-  if (!present) return kByChecksums;
+  if (!present) return ends_ ? nothing_new : kByChecksums;
   ASSIGN_OR_RETURN(const bool alive, sqlite::WalIndexAlive(index_fd_.get()));
   if (!alive) return kByChecksums;
   const absl::StatusOr<sqlite::WalIndexHeader> index = sqlite::ReadWalIndexHeader(index_fd_.get());

@@ -16,6 +16,7 @@
 #include "common/unique_fd.h"
 #include "daemon/db/chain.h"
 #include "daemon/db/database_file.h"
+#include "daemon/db/dirty_ranges.h"
 #include "daemon/sqlite/wal_format.h"
 
 namespace litefs::db {
@@ -43,6 +44,12 @@ class WalCapture {
 
   // The app's shim has announced that the log is about to be reset, and Poll has captured it.
   void ExpectReset() { reset_expected_ = true; }
+  // The last app has announced that it unlinks the wal-index, and Poll has captured what that says
+  // is committed.  Frames behind it, which the checksums alone would take for a transaction, are
+  // one whose sync has failed: they go with the log.  Reopen: the app has ended, and may have left
+  // both. False: there is no wal-index (an app with locking_mode EXCLUSIVE), and nothing can tell.
+  absl::StatusOr<bool> ExpectEnd();
+  void Reopen() { ends_ = false; }
   // The log is gone, and that was announced.
   bool ended_as_announced() const;
 
@@ -52,6 +59,8 @@ class WalCapture {
   // A page as of the last captured transaction: from the log if it is there, else the file.
   absl::Status ReadPage(ltx::PageNo pgno, std::span<std::byte> page) const;
   bool HasPage(ltx::PageNo pgno) const { return frame_of_.contains(pgno); }
+  // Adds all pages that the captured part of the log has.
+  void AddPagesTo(DirtyRanges* ranges) const;
   // The size after the last captured transaction of this log; 0: the log has none.
   ltx::PageNo size_pages() const { return size_pages_; }
   uint32_t page_bytes() const { return header_.page_bytes; }
@@ -93,6 +102,7 @@ class WalCapture {
   uint64_t inode_ = 0;
   UniqueFd index_fd_;
   uint64_t index_inode_ = 0;
+  bool ends_ = false;  // see ExpectEnd
   sqlite::WalHeader header_;
   uint32_t next_frame_ = 1;       // 1-based, as in SQLite
   sqlite::WalChecksum checksum_;  // chained, up to next_frame_

@@ -591,7 +591,8 @@ bool SessionServer::HandleCommit(Session& session, std::string_view message) {
 bool SessionServer::HandleDrain(Session& session, std::string_view message) {
   ipc::Drain drain;
   if (!ipc::Decode(message, &drain)) return false;
-  const absl::Status status = session.entry->primary->Drain();
+  const absl::Status status =
+      session.entry->primary->Drain(session.id, drain.reason == ipc::DrainReason::kUnlink);
   attention_ |= session.entry->primary->NeedsAttention();
   return Send(session, ipc::Reply{.id = drain.id, .error = ErrnoOf(status)});
 }

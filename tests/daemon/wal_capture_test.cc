@@ -96,6 +96,11 @@ class WalCaptureTest : public testing::Test {
     OpenCapturer();
     ASSERT_EQ(capturer_->Poll(), 1);
   }
+  // In place: the app has it mapped.
+  void WriteIndexHeader(const std::string& bytes) {
+    std::fstream out(Database() + "-shm", std::ios::binary | std::ios::in | std::ios::out);
+    out.write(bytes.data(), 2 * sqlite::kWalIndexHeaderBytes);
+  }
   void OpenCapturer() {
     capturer_.reset();
     capturer_ = std::make_unique<Capturer>(Database(), Path("control"));
@@ -225,15 +230,49 @@ TEST_F(WalCaptureTest, ALiveWalIndexSaysWhereTheLogEnds) {
   const std::string index = test::ReadBytes(Database() + "-shm");
   Insert(3);
   const std::string published = test::ReadBytes(Database() + "-shm");
-  const auto write_index = [&](const std::string& bytes) {
-    std::fstream out(Database() + "-shm", std::ios::binary | std::ios::in | std::ios::out);
-    out.write(bytes.data(), 2 * sqlite::kWalIndexHeaderBytes);
-  };
-  write_index(index);
+  WriteIndexHeader(index);
   EXPECT_EQ(capturer_->Poll(), 0);
-  write_index(published);
+  WriteIndexHeader(published);
   EXPECT_EQ(capturer_->Poll(), 1);
   ExpectCaught();
+}
+
+// Its sync has failed: SQLite rolls it back, though the frames are there and valid.
+TEST_F(WalCaptureTest, WhatTheWalIndexDoesNotHaveAtTheEndOfTheLogEndsWithIt) {
+  Start();
+  Insert(3);
+  ASSERT_EQ(capturer_->Poll(), 1);
+  const std::string index = test::ReadBytes(Database() + "-shm");
+  Insert(3);
+  const std::string published = test::ReadBytes(Database() + "-shm");
+  WriteIndexHeader(index);
+  ASSERT_EQ(capturer_->Poll(), 0);
+  EXPECT_EQ(*capturer_->capture().ExpectEnd(), true);
+  WriteIndexHeader(published);  // ours again: the app asks it at the end of this test
+  std::filesystem::remove(Database() + "-shm");
+  EXPECT_EQ(capturer_->Poll(), 0);
+  EXPECT_EQ(*capturer_->capture().HasUncaptured(), false);
+  EXPECT_EQ(*capturer_->capture().MayHoldMore(), false);
+  // The app dies now: whoever comes next recovers all that is valid.
+  capturer_->capture().Reopen();
+  EXPECT_EQ(capturer_->Poll(), 1);
+  ExpectCaught();
+}
+
+TEST_F(WalCaptureTest, WithoutAWalIndexThePagesOfTheLogAreToBeCompared) {
+  Start();
+  Insert(30);
+  ASSERT_EQ(capturer_->Poll(), 1);
+  std::filesystem::remove(Database() + "-shm");
+  OpenCapturer();  // one that has never seen it, as with locking_mode EXCLUSIVE
+  ASSERT_TRUE(capturer_->capture().Resume(/*to_end=*/false).ok());
+  EXPECT_EQ(*capturer_->capture().ExpectEnd(), false);
+  DirtyRanges ranges;
+  capturer_->capture().AddPagesTo(&ranges);
+  std::vector<ltx::PageNo> pages;
+  ranges.Pages(4096, 1000, &pages);
+  EXPECT_GE(pages.size(), 3u);
+  EXPECT_FALSE(ranges.everything());
 }
 
 // ---- Logs that a crash left
