@@ -47,9 +47,9 @@ void Database::NoteChanges(std::span<const PageChange> changes) {
   copy_progress_.NotifyAll();
 }
 
-void Database::Prune(int64_t oldest_ms, uint64_t max_bytes) {
+bool Database::Prune(int64_t oldest_ms, uint64_t max_bytes) {
   MutexLock lock(mu_);
-  chain_->log().Prune(oldest_ms, max_bytes, chain_->position().txid);
+  return chain_->log().Prune(oldest_ms, max_bytes, chain_->position().txid);
 }
 
 // Whether a copy of the differences does without this page.  Page 1 is always there: a file has

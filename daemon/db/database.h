@@ -91,7 +91,8 @@ class Database {
   absl::StatusOr<UniqueFd> Delta(uint32_t page_bytes, std::span<const ltx::Checksum> base,
                                  LtxFileRef* file) EXCLUDES(mu_);
 
-  void Prune(int64_t oldest_ms, uint64_t max_bytes) EXCLUDES(mu_);
+  // Applies retention to the chain.  Whether anything had to go.
+  bool Prune(int64_t oldest_ms, uint64_t max_bytes) EXCLUDES(mu_);
 
  protected:
   explicit Database(DatabaseOptions options) : options_(std::move(options)) {}

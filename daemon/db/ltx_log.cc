@@ -164,14 +164,16 @@ bool LtxLog::BeginsWithSnapshot() const {
   return !files_.empty() && files_.front().min_txid == 1;
 }
 
-void LtxLog::Prune(int64_t oldest_ms, uint64_t max_bytes, ltx::TxId keep_after) {
+bool LtxLog::Prune(int64_t oldest_ms, uint64_t max_bytes, ltx::TxId keep_after) {
   MutexLock lock(mu_);
+  const size_t before = files_.size();
   while (files_.size() > 1 && files_.front().max_txid <= keep_after &&
          (files_.front().timestamp_ms < oldest_ms || size_bytes_ > max_bytes)) {
-    if (::unlink(PathOf(files_.front()).c_str()) != 0 && errno != ENOENT) return;
+    if (::unlink(PathOf(files_.front()).c_str()) != 0 && errno != ENOENT) break;
     size_bytes_ -= DiskBytes(files_.front().size_bytes);
     files_.pop_front();
   }
+  return files_.size() < before;
 }
 
 absl::Status LtxLog::MoveAway(const std::string& destination) {

@@ -68,8 +68,8 @@ class LtxLog {
   bool BeginsWithSnapshot() const;
 
   // Removes the oldest files while they are older than oldest_ms, or all together take more than
-  // max_bytes; never the last one, nor one that ends after keep_after.
-  void Prune(int64_t oldest_ms, uint64_t max_bytes, ltx::TxId keep_after);
+  // max_bytes; never the last one, nor one that ends after keep_after.  Whether there were any.
+  bool Prune(int64_t oldest_ms, uint64_t max_bytes, ltx::TxId keep_after);
 
   // Moves the whole chain to destination, a new directory, and starts empty.
   absl::Status MoveAway(const std::string& destination);

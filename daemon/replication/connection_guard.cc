@@ -65,7 +65,7 @@ uint64_t SocketInode(int fd) {
 
 // Ends a connection at once: the peer gets a reset, also while libzmq is not reading from it, which
 // after shutdown(2) alone would wait for it.
-void Reset(int fd) {
+void ResetPeer(int fd) {
   const sockaddr none{.sa_family = AF_UNSPEC, .sa_data = {}};
   if (::connect(fd, &none, sizeof(none)) != 0) ::shutdown(fd, SHUT_RDWR);
 }
@@ -335,14 +335,14 @@ void ConnectionGuard::CheckPeers(Time now) {
   LogInfo("replication", "a key was taken off the list of peers: all connect anew");
   MutexLock lock(mu_);
   for (auto& [fd, connection] : connections_) {
-    if (SocketInode(fd) == connection.inode) Reset(fd);
+    if (SocketInode(fd) == connection.inode) ResetPeer(fd);
   }
 }
 
 void ConnectionGuard::End(Connection& connection, const std::string& why) {
   if (std::exchange(connection.ended, true)) return;
   if (SocketInode(connection.fd) != connection.inode) return;  // gone by itself
-  Reset(connection.fd);  // libzmq sees it, and says that it has ended
+  ResetPeer(connection.fd);  // libzmq sees it, and says that it has ended
   refusals_->Add(fmt::format("address={} why=\"{}\"", connection.address, why));
 }
 

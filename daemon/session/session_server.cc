@@ -30,6 +30,7 @@ constexpr int kFirstAttentionMs = 10;  // between two looks at a database that n
 constexpr int kLastAttentionMs = 500;  // doubling from the first to the last
 constexpr int kUnusedMs = 1000;        // of stop_when_unused
 constexpr int64_t kPruneMs = 30'000;
+constexpr int64_t kPruneAgainMs = 3'000;  // where the last time something had to go
 constexpr int64_t kWantReportMs = 60'000;
 constexpr int kFirstLookMs = 200;  // from a change in the directory to a look at it,
 constexpr int kLastLookMs = 500;   // and while a program without the shim holds its lock
@@ -305,8 +306,7 @@ void SessionServer::Tick() {
   }
   if (next_look_ms_ != 0 && now >= next_look_ms_) LookForStrangers();
   if (now >= next_prune_ms_) {
-    options_.store->Prune();
-    next_prune_ms_ = now + kPruneMs;
+    next_prune_ms_ = now + (options_.store->Prune() ? kPruneAgainMs : kPruneMs);
   }
 }
 

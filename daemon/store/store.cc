@@ -156,9 +156,13 @@ void Store::AdoptNewFiles() {
   }
 }
 
-void Store::Prune() {
+bool Store::Prune() {
   const int64_t oldest_ms = options_.clock->WallMs() - options_.retention_ms;
-  for (Entry* entry : All()) entry->database->Prune(oldest_ms, options_.retention_bytes);
+  bool pruned = false;
+  for (Entry* entry : All()) {
+    pruned |= entry->database->Prune(oldest_ms, options_.retention_bytes);
+  }
+  return pruned;
 }
 
 }  // namespace litefs::store

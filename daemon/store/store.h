@@ -55,8 +55,8 @@ class Store {
   // On a primary: opens databases that have come into the directory since.
   void AdoptNewFiles() EXCLUDES(mu_);
 
-  // Applies retention to every chain.
-  void Prune();
+  // Applies retention to every chain.  Whether anything had to go.
+  bool Prune();
 
  private:
   explicit Store(Options options) : options_(std::move(options)) {}

@@ -273,7 +273,8 @@ TEST_F(LtxLogTest, KnowsNoPositionInsideAFile) {
 TEST_F(LtxLogTest, APrunedChainDoesNotBeginAtNothing) {
   MakeChain();
   Open();
-  log_->Prune(2500, ~uint64_t{0}, 4);  // 1 and 2
+  EXPECT_TRUE(log_->Prune(2500, ~uint64_t{0}, 4));  // 1 and 2
+  EXPECT_FALSE(log_->Prune(2500, ~uint64_t{0}, 4));
   EXPECT_TRUE(absl::IsOutOfRange(log_->FileAfter({}).status()));
   EXPECT_TRUE(absl::IsOutOfRange(log_->FileAfter(ends_[0]).status()));
   EXPECT_EQ(log_->FileAfter(ends_[1])->min_txid, 3u);
