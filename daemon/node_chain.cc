@@ -132,7 +132,7 @@ absl::Status ReplicaChain::Drop(const std::string& database) {
 }
 
 absl::StatusOr<UniqueFd> ReplicaChain::SpoolFile() {
-  return OpenFile(temporary_, O_TMPFILE | O_RDWR, 0600);
+  return OpenFile(temporary_, O_TMPFILE | O_RDWR);  // it may become a file of the log
 }
 
 }  // namespace litefs

@@ -172,8 +172,9 @@ void Interceptor::RunBefore(Call* call) {
   int rc = 0;
   if (db.CurrentLocks().rolls_back &&
       (plan.before == Before::kRecheck || plan.before == Before::kCommit)) {
-    channel.NoteUnknown();
     db.ChangeLocks([](Locks* locks) { locks->rolls_back = false; });
+    if (channel.ForgetOnReplica()) return;
+    channel.NoteUnknown();
   }
   switch (plan.before) {
     case Before::kBecomeWriter:

@@ -350,6 +350,13 @@ void SessionChannel::ForgetRanges() {
   db_.noted.store(false, std::memory_order_release);
 }
 
+bool SessionChannel::ForgetOnReplica() {
+  if (!Living() && MapStatusFile() < 0) return false;
+  if (session_.status->role.load() != static_cast<uint32_t>(ipc::Role::kReplica)) return false;
+  ForgetRanges();
+  return true;
+}
+
 void SessionChannel::Prepare(bool synced) {
   db_.synced |= synced;
   if (!Living()) return;

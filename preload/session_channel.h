@@ -36,6 +36,10 @@ class SessionChannel {
   void NoteSize(uint64_t size);
   // The next commit is to compare all pages.
   void NoteUnknown() { db_.unknown = true; }
+  // On a replica, by the daemon or else the last one: forgets what was noted, and returns true.  A
+  // reader that rolls the daemon's hot journal back there has nobody to tell, and must not wait for
+  // anybody with EXCLUSIVE in its hand.
+  bool ForgetOnReplica();
   // Tells the daemon that a sync runs, if there is a session; an absent daemon learns it at the
   // commit.
   void Prepare(bool synced);

@@ -166,6 +166,8 @@ absl::StatusOr<Database::Copy> Database::CopyContent(
 }
 
 absl::StatusOr<UniqueFd> Database::Snapshot(LtxFileRef* file) {
+  ASSIGN_OR_RETURN(UniqueFd direct, SnapshotAtRest(file));
+  if (direct.valid()) return direct;
   ASSIGN_OR_RETURN(const Copy copy, CopyContent());
   std::vector<ltx::PageNo> pages;
   pages.reserve(copy.size_pages);
@@ -173,6 +175,51 @@ absl::StatusOr<UniqueFd> Database::Snapshot(LtxFileRef* file) {
     if (pgno != sqlite::LockPage(copy.page_bytes)) pages.push_back(pgno);
   }
   return Encode(copy, {.min_txid = 1}, pages, file);
+}
+
+// Reads the next pages of the content that copy describes.  False if it is not to be had: something
+// was committed since, or is being written.
+absl::StatusOr<bool> Database::ReadAtRest(const Copy& copy, ltx::PageNo first,
+                                          std::span<std::byte> pages) {
+  MutexLock lock(mu_);
+  if (chain_->position() != copy.position) return false;
+  for (ltx::PageNo pgno = first; !pages.empty(); ++pgno, pages = pages.subspan(copy.page_bytes)) {
+    if (pgno == sqlite::LockPage(copy.page_bytes)) continue;
+    RETURN_IF_ERROR(ReadCommitted(pgno, pages.first(copy.page_bytes)));
+    const ltx::Checksum checksum = ltx::PageChecksum(pgno, pages.first(copy.page_bytes));
+    if (checksum != chain_->table().Get(pgno)) return false;
+  }
+  return true;
+}
+
+// The snapshot without a copy, which most databases have time for.  An invalid descriptor if not.
+absl::StatusOr<UniqueFd> Database::SnapshotAtRest(LtxFileRef* file) {
+  Copy content;
+  {
+    MutexLock lock(mu_);
+    if (chain_->position().txid == 0 || !chain_->table_valid()) return UniqueFd();
+    content.position = chain_->position();
+    content.page_bytes = chain_->table().page_bytes();
+    content.size_pages = chain_->table().size_pages();
+  }
+  ASSIGN_OR_RETURN(UniqueFd out, UnlinkedFile(options_.temporary_directory));
+  ltx::FdSink sink(out.get(), "snapshot of " + name());
+  ltx::Encoder encoder;
+  const ltx::Header header = SnapshotHeader(content, {.min_txid = 1});
+  RETURN_IF_ERROR(encoder.Begin(&sink, header));
+  std::vector<std::byte> buffer(kPagesALock * size_t{content.page_bytes});
+  for (ltx::PageNo first = 1; first <= content.size_pages; first += kPagesALock) {
+    const ltx::PageNo count = std::min(kPagesALock, content.size_pages - first + 1);
+    const auto pages = std::span(buffer).first(count * size_t{content.page_bytes});
+    ASSIGN_OR_RETURN(const bool at_rest, ReadAtRest(content, first, pages));
+    if (!at_rest) return UniqueFd();
+    for (ltx::PageNo i = 0; i < count; ++i) {
+      if (first + i == sqlite::LockPage(content.page_bytes)) continue;
+      RETURN_IF_ERROR(encoder.AddPage(
+          first + i, pages.subspan(i * size_t{content.page_bytes}, content.page_bytes)));
+    }
+  }
+  return FinishFile(std::move(out), &sink, &encoder, header, content.position.checksum, file);
 }
 
 absl::StatusOr<UniqueFd> Database::Delta(uint32_t page_bytes, std::span<const ltx::Checksum> base,
@@ -187,30 +234,41 @@ absl::StatusOr<UniqueFd> Database::Delta(uint32_t page_bytes, std::span<const lt
                 file);
 }
 
-absl::StatusOr<UniqueFd> Database::Encode(const Copy& copy, ltx::Header header,
-                                          std::span<const ltx::PageNo> pages, LtxFileRef* file) {
-  ASSIGN_OR_RETURN(UniqueFd out, UnlinkedFile(options_.temporary_directory));
-  ltx::FdSink sink(out.get(), "snapshot of " + name());
-  ltx::Encoder encoder;
+ltx::Header Database::SnapshotHeader(const Copy& copy, ltx::Header header) const {
   header.page_bytes = copy.page_bytes;
   header.commit = copy.size_pages;
   header.max_txid = copy.position.txid;
   header.timestamp_ms = options_.clock->WallMs();
   header.node_id = options_.node_id;
+  return header;
+}
+
+absl::StatusOr<UniqueFd> Database::Encode(const Copy& copy, ltx::Header header,
+                                          std::span<const ltx::PageNo> pages, LtxFileRef* file) {
+  ASSIGN_OR_RETURN(UniqueFd out, UnlinkedFile(options_.temporary_directory));
+  ltx::FdSink sink(out.get(), "snapshot of " + name());
+  ltx::Encoder encoder;
+  header = SnapshotHeader(copy, header);
   RETURN_IF_ERROR(encoder.Begin(&sink, header));
   std::vector<std::byte> page(copy.page_bytes);
   for (const ltx::PageNo pgno : pages) {
     RETURN_IF_ERROR(ReadExactAt(copy.fd.get(), page, uint64_t{pgno - 1} * copy.page_bytes, "copy"));
     RETURN_IF_ERROR(encoder.AddPage(pgno, page));
   }
-  ASSIGN_OR_RETURN(const ltx::Trailer trailer, encoder.Finish(copy.position.checksum));
-  RETURN_IF_ERROR(sink.Flush());
+  return FinishFile(std::move(out), &sink, &encoder, header, copy.position.checksum, file);
+}
+
+absl::StatusOr<UniqueFd> Database::FinishFile(UniqueFd out, ltx::FdSink* sink,
+                                              ltx::Encoder* encoder, const ltx::Header& header,
+                                              ltx::Checksum post_apply, LtxFileRef* file) {
+  ASSIGN_OR_RETURN(const ltx::Trailer trailer, encoder->Finish(post_apply));
+  RETURN_IF_ERROR(sink->Flush());
   if (::lseek(out.get(), 0, SEEK_SET) != 0) return ErrnoStatus("seek", errno);
   *file = {.min_txid = header.min_txid,
            .max_txid = header.max_txid,
            .pre_apply = header.pre_apply,
            .post_apply = trailer.post_apply,
-           .size_bytes = encoder.bytes_written(),
+           .size_bytes = encoder->bytes_written(),
            .timestamp_ms = header.timestamp_ms};
   return out;
 }

@@ -112,6 +112,13 @@ class Database {
   absl::StatusOr<Copy> CopyContent(const std::optional<std::span<const ltx::Checksum>>& base)
       EXCLUDES(mu_);
   bool IsInBase(ltx::PageNo pgno) const REQUIRES(mu_);
+  absl::StatusOr<UniqueFd> SnapshotAtRest(LtxFileRef* file) EXCLUDES(mu_);
+  absl::StatusOr<bool> ReadAtRest(const Copy& copy, ltx::PageNo first, std::span<std::byte> pages)
+      EXCLUDES(mu_);
+  ltx::Header SnapshotHeader(const Copy& copy, ltx::Header header) const;
+  absl::StatusOr<UniqueFd> FinishFile(UniqueFd out, ltx::FdSink* sink, ltx::Encoder* encoder,
+                                      const ltx::Header& header, ltx::Checksum post_apply,
+                                      LtxFileRef* file);
   absl::StatusOr<UniqueFd> Encode(const Copy& copy, ltx::Header header,
                                   std::span<const ltx::PageNo> pages, LtxFileRef* file);
   absl::Status CopyPages(const Copy& copy, ltx::PageNo first, ltx::PageNo last, PageSet* missed)

@@ -413,6 +413,7 @@ void PrimaryDatabase::Done(SessionId session, int error) {
     ClearSuspects();
     sessions_[session].Clear();
     NoteCaptured();
+    MakeNextFile(chain_->log());
   } else {
     chain_->Discard();
     Suspect(session);

@@ -14,6 +14,7 @@
 #include "common/sqlite_format.h"
 #include "common/status_macros.h"
 #include "daemon/db/next_file.h"
+#include "daemon/db/side_file.h"
 #include "ltx/byte_stream.h"
 #include "ltx/encoder.h"
 #include "ltx/page_checksum.h"
@@ -199,7 +200,19 @@ absl::StatusOr<std::vector<ltx::Checksum>> ReplicaDatabase::PageSums(uint64_t ma
 absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(int fd, uint64_t size_bytes) {
   ASSIGN_OR_RETURN(ltx::FdSource source, ltx::FdSource::Open(fd, "received file"));
   if (source.size() != size_bytes) return absl::DataLossError("the received file has lost bytes");
-  return Receive(source);
+  return Receive(source, [&](const std::string& path) {
+    // Without a copy, if the file is an unlinked one of this file system.
+    RETURN_IF_ERROR(RemoveFile(path));
+    const std::string own = fmt::format("/proc/self/fd/{}", fd);
+    if (::linkat(AT_FDCWD, own.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+      return absl::OkStatus();
+    }
+    return StoreFile(source, path);
+  });
+}
+
+absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(ltx::ByteSource& source) {
+  return Receive(source, [&](const std::string& path) { return StoreFile(source, path); });
 }
 
 absl::Status ReplicaDatabase::StoreFile(ltx::ByteSource& source, const std::string& path) {
@@ -214,7 +227,8 @@ absl::Status ReplicaDatabase::StoreFile(ltx::ByteSource& source, const std::stri
   return absl::OkStatus();
 }
 
-absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(ltx::ByteSource& source) {
+absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(
+    ltx::ByteSource& source, const std::function<absl::Status(const std::string&)>& store) {
   MutexLock lock(receive_mu_);
   ASSIGN_OR_RETURN(const ltx::FileInfo info, ltx::VerifyFile(source));
   const ltx::Header& header = info.header;
@@ -229,7 +243,7 @@ absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(ltx::ByteSource& source) 
         ltx::FormatPosition(tip)));
   }
   const std::string temporary = chain_->log().TemporaryPath();
-  RETURN_IF_ERROR(StoreFile(source, temporary));
+  RETURN_IF_ERROR(store(temporary));
   const LtxFileRef file{.min_txid = header.min_txid,
                         .max_txid = header.max_txid,
                         .pre_apply = header.pre_apply,
@@ -304,17 +318,14 @@ absl::Status ReplicaDatabase::ApplyPending() {
   MutexLock lock(mu_);
   RETURN_IF_ERROR(OpenFile());
   if (needs_snapshot_) return absl::OkStatus();
-  const auto begin = std::chrono::steady_clock::now();
-  if (begin < readers_turn_until_) return absl::UnavailableError(name() + ": the readers' turn");
   LtxPageSource source;
   ASSIGN_OR_RETURN(const bool pending, CollectPending(&source));
   if (!pending) return absl::OkStatus();
   RETURN_IF_ERROR(ApplyBatch(source));
   MakeNextFile(chain_->log());
-  if (file_->shape().wal) return absl::OkStatus();
-  const auto end = std::chrono::steady_clock::now();
   readers_turn_until_ =
-      end + std::min<std::chrono::steady_clock::duration>(end - begin, kMaxReadersTurn);
+      std::chrono::steady_clock::now() +
+      std::min<std::chrono::steady_clock::duration>(file_->kept_readers_out(), kMaxReadersTurn);
   return absl::OkStatus();
 }
 
@@ -400,6 +411,11 @@ absl::Status ReplicaDatabase::ApplyBatch(LtxPageSource& source) {
     options_.on_commit(name(), source.first().min_txid, header.max_txid);
   }
   return absl::OkStatus();
+}
+
+std::chrono::steady_clock::time_point ReplicaDatabase::readers_turn_until() {
+  MutexLock lock(mu_);
+  return readers_turn_until_;
 }
 
 bool ReplicaDatabase::Tidy() {

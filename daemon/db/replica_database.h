@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -39,16 +40,20 @@ class ReplicaDatabase final : public Database {
   absl::StatusOr<std::vector<ltx::Checksum>> PageSums(uint64_t max_pages, uint32_t* page_bytes)
       EXCLUDES(mu_);
 
-  // Takes the LTX file behind fd in: one that follows stored_position(), or a snapshot, or one that
-  // leads from the very content that is here to another branch; what the latter two replace is kept
-  // under branches/ first (I2).  Returns the new stored position.  kFailedPrecondition: none of
-  // these; kDataLoss: it is broken; others: try again later.
+  // Takes the LTX file behind fd in (an unlinked one may become the chain's own: it must not be
+  // written any more): one that follows stored_position(), or a snapshot, or one that leads from
+  // the very content that is here to another branch; what the latter two replace is kept under
+  // branches/ first (I2).  Returns the new stored position.  kFailedPrecondition: none of these;
+  // kDataLoss: it is broken; others: try again later.
   absl::StatusOr<ltx::Position> Receive(int fd, uint64_t size_bytes) EXCLUDES(receive_mu_);
   absl::StatusOr<ltx::Position> Receive(ltx::ByteSource& source) EXCLUDES(receive_mu_);
 
   // Applies what is stored, one batch (HasPending tells of more).  kUnavailable: readers are in the
-  // way, or it is their turn; call again soon.
+  // way; call again soon.
   absl::Status ApplyPending() EXCLUDES(mu_);
+  // Readers that were kept out have their turn until then: ApplyPending should not be called
+  // before.
+  std::chrono::steady_clock::time_point readers_turn_until() EXCLUDES(mu_);
   bool HasPending() EXCLUDES(mu_);
   // Housekeeping of the live file while nothing is pending.  False: readers are in the way of some
   // of it, try again later.
@@ -69,6 +74,10 @@ class ReplicaDatabase final : public Database {
       REQUIRES(receive_mu_) EXCLUDES(mu_);
   std::string BranchDirectory(const ltx::Position& position) const;
   void Serve() EXCLUDES(served_mu_);
+  // store writes the file's bytes to a path.
+  absl::StatusOr<ltx::Position> Receive(
+      ltx::ByteSource& source, const std::function<absl::Status(const std::string&)>& store)
+      EXCLUDES(receive_mu_);
   absl::Status StoreFile(ltx::ByteSource& source, const std::string& path);
   absl::Status KeepDiverged(const std::string& reason) REQUIRES(mu_);
   absl::Status KeepDeleted() REQUIRES(mu_);

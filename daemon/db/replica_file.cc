@@ -19,7 +19,6 @@
 #include "common/posix_io.h"
 #include "common/sqlite_format.h"
 #include "common/status_macros.h"
-#include "daemon/db/journaled_write.h"
 #include "daemon/db/side_file.h"
 #include "daemon/sqlite/db_header.h"
 #include "daemon/sqlite/file_lock.h"
@@ -97,6 +96,12 @@ absl::Status RenameNew(const std::string& from, const std::string& to) {
   }
   if (errno != EINVAL) return ErrnoStatus("rename " + from + " to " + to, errno);
   return Rename(from, to);  // a file system without RENAME_NOREPLACE
+}
+
+// An error after which "nothing has changed" would be wrong.
+absl::Status Changed(const absl::Status& status) {
+  if (!absl::IsUnavailable(status)) return status;
+  return absl::InternalError(std::string(status.message()));
 }
 
 }  // namespace
@@ -209,8 +214,14 @@ absl::Status ReplicaFile::LoadShape() {
   return absl::OkStatus();
 }
 
+// A journal that has ended goes with the one who kept it; if it cannot be, SQLite sees its zeros.
+ReplicaFile::~ReplicaFile() {
+  if (database_.valid()) journal_.Remove().IgnoreError();
+}
+
 void ReplicaFile::Close() {
   wal_.reset();
+  journal_.Forget();
   database_.reset();
   page1_wal_ = pending_ = exclusive_ = false;
   shape_ = {};
@@ -226,6 +237,7 @@ absl::Status ReplicaFile::TakeExclusive() {
   for (int i = 0; !pending_ && i < kPendingTries; ++i) {
     if (i > 0) ::sched_yield();
     ASSIGN_OR_RETURN(pending_, TryLock(fd, LockKind::kExclusive, sqlite::kPendingByte, 1));
+    if (pending_) pending_since_ = std::chrono::steady_clock::now();
   }
   if (!pending_) return absl::UnavailableError(paths_.database + ": readers begin");
   ASSIGN_OR_RETURN(exclusive_,
@@ -250,8 +262,10 @@ void ReplicaFile::ReleaseExclusive() {
 }
 
 void ReplicaFile::ReleasePending() {
-  if (pending_) sqlite::Unlock(database_.get(), sqlite::kPendingByte, 1).IgnoreError();
+  if (!pending_) return;
+  sqlite::Unlock(database_.get(), sqlite::kPendingByte, 1).IgnoreError();
   pending_ = false;
+  held_ = std::chrono::steady_clock::now() - pending_since_;
 }
 
 // ---- Applying
@@ -285,6 +299,7 @@ absl::Status ReplicaFile::ApplyOpen(PageSource& source, uint32_t page_bytes, ltx
   if (wal_ && !resized) {
     RETURN_IF_ERROR(wal_->Append(source, page_bytes, commit));
     page1_wal_ = wal;
+    held_ = {};
     shape_ = {.page_bytes = page_bytes, .size_pages = commit, .wal = true};
     if (wal_->FramesToBackfill() < kCheckpointFrames) return absl::OkStatus();
     // The transaction is applied whatever becomes of this; the next one tries again.
@@ -294,36 +309,44 @@ absl::Status ReplicaFile::ApplyOpen(PageSource& source, uint32_t page_bytes, ltx
     }
     return absl::OkStatus();
   }
-  absl::Status status = wal_ ? LeaveWal() : TakeExclusive();
-  if (absl::IsUnavailable(status)) return status;
-  if (status.ok()) status = ApplyRollback(source, page_bytes, commit, wal);
+  const absl::Status status = ApplyRollback(source, page_bytes, commit, wal);
   // The journal may be hot: give up the locks, so that whoever comes next rolls it back.
-  if (!status.ok()) Close();
+  if (!status.ok() && !absl::IsUnavailable(status)) Close();
   return status;
 }
 
-// REQUIRES: EXCLUSIVE, and no WAL.
+// The journal is written under RESERVED, beside readers.  Where they are then in the way, and where
+// a WAL is left, it is written under EXCLUSIVE: not again and again while PENDING waits.
 absl::Status ReplicaFile::ApplyRollback(PageSource& source, uint32_t page_bytes, ltx::PageNo commit,
                                         bool wal) {
   const JournaledWrite write{.database_fd = database_.get(),
-                             .paths = &paths_,
-                             .temporary_directory = temporary_directory_,
                              .old_page_bytes = shape_.page_bytes,
                              .page_bytes = page_bytes,
                              .commit = commit};
-  RETURN_IF_ERROR(WriteWithJournal(write, source));
-  page1_wal_ = wal;
-  if (wal) {
-    // Before anybody can look: else the first reader would recover, and need our locks.
-    RETURN_IF_ERROR(RemoveFile(paths_.wal));
-    absl::StatusOr<std::unique_ptr<ReplicaWal>> opened =
-        ReplicaWal::Open(write.database_fd, paths_);
-    // The change is made; "nothing has changed" would be wrong.
-    if (!opened.ok()) return absl::InternalError(std::string(opened.status().message()));
-    wal_ = *std::move(opened);
+  const bool before = wal_ == nullptr && !pending_;
+  if (before) RETURN_IF_ERROR(Changed(journal_.Begin(write, source)));
+  const absl::Status locked = wal_ ? LeaveWal() : TakeExclusive();
+  if (!locked.ok()) {
+    if (before) RETURN_IF_ERROR(Changed(journal_.End()));
+    return locked;
   }
+  if (!before) RETURN_IF_ERROR(Changed(journal_.Begin(write, source)));
+  RETURN_IF_ERROR(Changed(journal_.Replace(write, source)));
+  RETURN_IF_ERROR(Changed(journal_.End()));
+  page1_wal_ = wal;
+  if (wal) RETURN_IF_ERROR(Changed(EnterWal()));
   shape_ = {.page_bytes = page_bytes, .size_pages = commit, .wal = wal};
   ReleaseExclusive();
+  return wal ? absl::OkStatus() : Changed(journal_.Settle());
+}
+
+// Before anybody can look: else the first reader would recover, and need our locks.
+absl::Status ReplicaFile::EnterWal() {
+  // A journal that came back after a power failure would be applied to what the WAL builds on.
+  RETURN_IF_ERROR(journal_.Settle());
+  RETURN_IF_ERROR(journal_.Remove());
+  RETURN_IF_ERROR(RemoveFile(paths_.wal));
+  ASSIGN_OR_RETURN(wal_, ReplicaWal::Open(database_.get(), paths_));
   return absl::OkStatus();
 }
 

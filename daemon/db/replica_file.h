@@ -14,6 +14,7 @@
 
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -25,6 +26,7 @@
 #include "daemon/db/database_paths.h"
 #include "daemon/db/page_source.h"
 #include "daemon/db/replica_wal.h"
+#include "daemon/db/rollback_journal.h"
 #include "ltx/types.h"
 
 namespace litefs {
@@ -42,6 +44,9 @@ class ReplicaFile {
   // kUnavailable: a local process writes, or is at a lock for the moment; try again.
   // kDataLoss: the file is not a database.
   static absl::StatusOr<std::unique_ptr<ReplicaFile>> Open(Options options);
+  ~ReplicaFile();
+  ReplicaFile(const ReplicaFile&) = delete;
+  ReplicaFile& operator=(const ReplicaFile&) = delete;
 
   // Replaces the pages of source and sets the size to commit pages of page_bytes; commit 0 deletes
   // the database.  Atomic for readers and for a death of the process at any instant.  Durable on
@@ -55,6 +60,9 @@ class ReplicaFile {
   //
   // A change of page_bytes needs a source with every page, and that nobody has the database open.
   absl::Status Apply(PageSource& source, uint32_t page_bytes, ltx::PageNo commit);
+
+  // For how long the last Apply kept new readers from beginning; 0 in WAL mode.
+  std::chrono::steady_clock::duration kept_readers_out() const { return held_; }
 
   // Reads the committed content of a page; zeros for the lock page.
   // kOutOfRange beyond the end.  REQUIRES: page.size() == shape().page_bytes.
@@ -75,7 +83,9 @@ class ReplicaFile {
 
  private:
   explicit ReplicaFile(Options options)
-      : paths_(options.path), temporary_directory_(std::move(options.temporary_directory)) {}
+      : paths_(options.path),
+        temporary_directory_(std::move(options.temporary_directory)),
+        journal_(&paths_, &temporary_directory_) {}
 
   absl::Status OpenExisting();
   absl::Status TakeReserved();
@@ -89,6 +99,7 @@ class ReplicaFile {
 
   absl::Status ApplyOpen(PageSource& source, uint32_t page_bytes, ltx::PageNo commit, bool wal);
   absl::Status ApplyRollback(PageSource& source, uint32_t page_bytes, ltx::PageNo commit, bool wal);
+  absl::Status EnterWal();
   absl::Status Create(PageSource& source, uint32_t page_bytes, ltx::PageNo commit, bool wal);
   absl::Status Delete();
   absl::Status LeaveWal();
@@ -96,11 +107,14 @@ class ReplicaFile {
 
   const DatabasePaths paths_;
   const std::string temporary_directory_;
+  RollbackJournal journal_;
   UniqueFd database_;                // the locks are on this open file
   std::unique_ptr<ReplicaWal> wal_;  // while a WAL is in use
   bool page1_wal_ = false;           // what page 1 of the committed content says
   bool pending_ = false;             // PENDING is held
   bool exclusive_ = false;           // and EXCLUSIVE
+  std::chrono::steady_clock::time_point pending_since_;
+  std::chrono::steady_clock::duration held_{};
   Shape shape_;
 };
 

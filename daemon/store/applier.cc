@@ -45,7 +45,7 @@ void Applier::Run() {
   Left left;
   while (true) {
     {
-      const Clock::time_point deadline = NextDeadline(left.waiting, retry);
+      const Clock::time_point deadline = NextDeadline(left, retry);
       MutexLock lock(mu_);
       while (!notified_ && !stopping_ && !left.more) {
         if (deadline == Clock::time_point::max()) {
@@ -64,9 +64,10 @@ void Applier::Run() {
   }
 }
 
-Applier::Clock::time_point Applier::NextDeadline(bool waiting,
+Applier::Clock::time_point Applier::NextDeadline(const Left& left,
                                                  std::chrono::milliseconds retry) const {
-  Clock::time_point next = waiting ? Clock::now() + retry : Clock::time_point::max();
+  Clock::time_point next = left.turn;
+  if (left.waiting) next = std::min(next, Clock::now() + retry);
   for (const auto& [entry, untidy] : untidy_) next = std::min(next, untidy.due);
   return next;
 }
@@ -74,7 +75,7 @@ Applier::Clock::time_point Applier::NextDeadline(bool waiting,
 void Applier::Tidy() {
   // Those of the next second too: one wake-up for many.
   const Clock::time_point now = Clock::now();
-  if (NextDeadline(false, {}) > now) return;
+  if (NextDeadline({}, {}) > now) return;
   for (auto it = untidy_.begin(); it != untidy_.end();) {
     auto& [entry, untidy] = *it;
     if (now + kTogether >= untidy.due) {
@@ -94,6 +95,11 @@ Applier::Left Applier::ApplyAll() {
   Left left;
   for (Store::Entry* entry : store_->All()) {
     if (entry->replica == nullptr || !entry->replica->HasPending()) continue;
+    const Clock::time_point turn = entry->replica->readers_turn_until();
+    if (turn > Clock::now()) {
+      left.turn = std::min(left.turn, turn);
+      continue;
+    }
     const absl::Status status = entry->replica->ApplyPending();
     left.waiting |= !status.ok();
     left.more |= status.ok() && entry->replica->HasPending();
@@ -102,11 +108,23 @@ Applier::Left Applier::ApplyAll() {
     } else {
       untidy_[entry] = {.due = Clock::now() + kQuiet, .pause = kQuiet};
     }
-    if (!status.ok() && !absl::IsUnavailable(status)) {
-      LogWarn("apply", fmt::format("db={} {}", entry->database->name(), status.ToString()));
-    }
+    Report(entry, status);
   }
   return left;
+}
+
+// An error that lasts is said once, until it changes or is over.
+void Applier::Report(Store::Entry* entry, const absl::Status& status) {
+  if (absl::IsUnavailable(status)) return;
+  const std::string message = status.ok() ? "" : status.ToString();
+  std::string& reported = reported_[entry];
+  if (message == reported) return;
+  reported = message;
+  if (status.ok()) {
+    LogInfo("apply", fmt::format("db={} goes on", entry->database->name()));
+  } else {
+    LogWarn("apply", fmt::format("db={} {}", entry->database->name(), message));
+  }
 }
 
 }  // namespace litefs::store

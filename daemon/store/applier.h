@@ -6,8 +6,10 @@
 
 #include <chrono>
 #include <map>
+#include <string>
 #include <thread>
 
+#include "absl/status/status.h"
 #include "common/mutex.h"
 #include "daemon/store/store.h"
 
@@ -35,19 +37,22 @@ class Applier {
   struct Left {
     bool waiting = false;  // a database is to be tried again in a while
     bool more = false;     // one has another batch
+    Clock::time_point turn = Clock::time_point::max();  // when the first turn of readers ends
   };
   void Run() EXCLUDES(mu_);
   Left ApplyAll();
   void Tidy();
   // When there is something to do though nobody has notified.
-  Clock::time_point NextDeadline(bool waiting, std::chrono::milliseconds retry) const;
+  Clock::time_point NextDeadline(const Left& left, std::chrono::milliseconds retry) const;
+  void Report(Store::Entry* entry, const absl::Status& status);
 
   Store* const store_;
   Mutex mu_;
   CondVar changed_;
   bool notified_ GUARDED_BY(mu_) = true;
   bool stopping_ GUARDED_BY(mu_) = false;
-  std::map<Store::Entry*, Untidy> untidy_;  // only thread_
+  std::map<Store::Entry*, Untidy> untidy_;         // only thread_
+  std::map<Store::Entry*, std::string> reported_;  // only thread_; errors that last
   std::thread thread_;
 };
 

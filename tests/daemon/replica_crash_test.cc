@@ -183,8 +183,10 @@ int ApplyOnceMain(const std::vector<std::string>& arguments) {
   }
   auto file = OpenReplica(arguments[0]);
   if (!file.ok()) return 2;
-  Change change(images[0], images[1]);
-  if (!change.ApplyTo(**file).ok()) return 3;
+  for (int i = 0; i < (arguments[3] == "again" ? 3 : 1); ++i) {
+    Change change(images[i % 2], images[1 - i % 2]);
+    if (!change.ApplyTo(**file).ok()) return 3;
+  }
   if (arguments[3] == "checkpoint" && !(*file)->Checkpoint().ok()) return 4;
   return 0;
 }
@@ -284,6 +286,8 @@ INSTANTIATE_TEST_SUITE_P(
         Step{"CreateDelete", nullptr, "CREATE TABLE t(v); INSERT INTO t VALUES(1)", ""},
         Step{"CreateWal", nullptr, "PRAGMA journal_mode=WAL; CREATE TABLE t(v)", ""},
         Step{"Rollback", "DELETE", "UPDATE t SET v = randomblob(1000) WHERE id % 4 = 1", ""},
+        Step{"RollbackAgain", "DELETE", "UPDATE t SET v = randomblob(1000) WHERE id % 4 = 1",
+             "again"},
         Step{"RollbackShrink", "DELETE", "DELETE FROM t WHERE id > 9; VACUUM", ""},
         Step{"PageSize", "DELETE", "PRAGMA page_size=1024; VACUUM", ""},
         Step{"Wal", "WAL", "UPDATE t SET v = randomblob(1000) WHERE id % 4 = 1", "checkpoint"},

@@ -68,6 +68,7 @@ class Reader:
         opening = self.fresh
         # A WAL database is refused to who opens it while another process closes it: SQLite tries EXCLUSIVE then.
         if not error.sqlite_errorname.startswith("SQLITE_BUSY") or (KIND == "wal" and not opening):
+            error.add_note(f"{error.sqlite_errorname}")
             raise error
         count("busy_opening" if opening else "busy")
         now = time.monotonic()
