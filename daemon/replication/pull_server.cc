@@ -21,10 +21,6 @@ constexpr int kMaxSnapshotsInARow = 3;
 constexpr std::chrono::seconds kForgetPeerAfter{60};
 constexpr milliseconds kRetryBlockedPeer{50};
 
-// No message is larger, so with this much credit left any can be sent.
-constexpr uint64_t kLargestCost = CreditCost(kMaxHeaderBytes, kChunkBytes);
-static_assert(2 * kLargestCost < kWindowBytes);
-
 FileIdentity IdentityOf(const ChainFile& file) {
   return {file.min_txid, file.max_txid, file.pre_apply, file.post_apply, file.size_bytes};
 }
@@ -139,7 +135,7 @@ void PullServer::Handle(Peer& peer, const Body& body) {
   if (const auto* pull = std::get_if<Pull>(&body)) return OnPull(peer, *pull);
   if (const auto* ack = std::get_if<Ack>(&body)) return OnAck(peer, *ack);
   if (const auto* mode = std::get_if<Mode>(&body)) return OnMode(peer, *mode);
-  if (const auto* credit = std::get_if<Credit>(&body)) return OnCredit(peer, *credit);
+  if (const auto* credit = std::get_if<Credit>(&body)) return peer.Grant(*credit);
   if (const auto* request = std::get_if<PositionsRequest>(&body)) {
     peer.positions = *request;  // answered when there is credit; a later one replaces it
     return;
@@ -158,13 +154,7 @@ void PullServer::OnHello(const std::string& key, const Hello& hello) {
   if (peers_.size() >= kMaxPeers) {
     return Refuse(key, RefusalCode::kTooMany, 0, fmt::format("{} replicas already", kMaxPeers));
   }
-  Peer& peer = peers_[key];
-  peer.key = key;
-  peer.node_id = hello.node_id;
-  peer.push = hello.push;
-  peer.granted_bytes = std::min(hello.credit_bytes, kMaxWindowBytes);
-  peer.queued_bytes = std::make_shared<std::atomic<uint64_t>>(0);
-  peer.seen = SystemClock().Boot();
+  Peer& peer = peers_.try_emplace(key, key, hello, SystemClock().Boot()).first->second;
   push_peers_ += peer.push ? 1 : 0;
   joined_ = true;
   parts_.peers->Join(key, hello.node_id);
@@ -182,52 +172,39 @@ void PullServer::OnPing(Peer& peer, const Ping& ping) {
   peer.pong = Pong{.sent_us = ping.sent_us,
                    .received_us = static_cast<uint64_t>(now_us.value_or(0)),
                    .answered_us = 0};
-  if (HasCredit(peer)) SendPong(peer);
+  if (peer.HasCredit()) SendPong(peer);
 }
 
 void PullServer::OnPull(Peer& peer, const Pull& pull) {
-  const auto old = peer.by_database.find(pull.database);
-  if (old != peer.by_database.end()) CloseStream(peer, old->second);
+  if (const Stream* old = peer.FindDatabase(pull.database)) peer.Close(old->id);
   if (parts_.tips->Find(pull.database) == nullptr) {
     return Refuse(peer.key, RefusalCode::kUnknownDatabase, pull.stream,
                   fmt::format("no database \"{}\"", pull.database));
   }
-  if (peer.streams.contains(pull.stream)) {
+  if (peer.Find(pull.stream) != nullptr) {
     return Refuse(peer.key, RefusalCode::kMalformed, pull.stream, "stream id in use");
   }
-  if (!MakeRoomForStream(peer, pull)) return;
-  Stream& stream = peer.streams[pull.stream];
-  stream.id = pull.stream;
-  stream.database = pull.database;
-  stream.position = pull.from;
-  stream.owes_current = true;
-  stream.partial = pull;
-  peer.by_database[pull.database] = pull.stream;
-  SetReady(peer, stream);
+  if (MakeRoomForStream(peer, pull)) peer.Open(pull);
 }
 
 // An idle stream is only a convenience and gives way; its replica pulls again when it must.
 bool PullServer::MakeRoomForStream(Peer& peer, const Pull& pull) {
-  if (peer.streams.size() < kMaxStreamsPerPeer) return true;
+  if (!peer.full()) return true;
   const std::string text = fmt::format("{} streams already", kMaxStreamsPerPeer);
-  const auto idle = std::find_if(peer.streams.begin(), peer.streams.end(), [](const auto& entry) {
-    return entry.second.state == Stream::State::kIdle;
-  });
-  if (idle == peer.streams.end()) {
+  const Stream* idle = peer.FindIdle();
+  if (idle == nullptr) {
     Refuse(peer.key, RefusalCode::kTooMany, pull.stream, text);
     return false;
   }
-  RefuseStream(peer, idle->first, RefusalCode::kTooMany, text);
+  RefuseStream(peer, idle->id, RefusalCode::kTooMany, text);
   return true;
 }
 
 void PullServer::OnAck(Peer& peer, const Ack& ack) {
   if (parts_.tips->Find(ack.database) == nullptr) return;  // or strangers' names would pile up
   parts_.peers->Acknowledged(peer.key, ack.database, ack.position);
-  const auto it = peer.by_database.find(ack.database);
-  if (it == peer.by_database.end()) return;
-  Stream& stream = peer.streams.at(it->second);
-  if (stream.state == Stream::State::kIdle) stream.position = ack.position;
+  Stream* const stream = peer.FindDatabase(ack.database);
+  if (stream != nullptr && stream->state == Stream::State::kIdle) stream->position = ack.position;
 }
 
 void PullServer::OnMode(Peer& peer, const Mode& mode) {
@@ -239,16 +216,11 @@ void PullServer::OnMode(Peer& peer, const Mode& mode) {
   }
   ++push_peers_;
   beacon_wanted_ = true;
-  for (auto& [id, stream] : peer.streams) {
+  for (auto& [id, stream] : peer.streams()) {
     if (stream.state != Stream::State::kIdle) continue;
     const TipTable::Tip* tip = parts_.tips->Find(stream.database);
-    if (tip != nullptr && tip->position != stream.position) SetReady(peer, stream);
+    if (tip != nullptr && tip->position != stream.position) peer.SetReady(stream);
   }
-}
-
-void PullServer::OnCredit(Peer& peer, const Credit& credit) {
-  const uint64_t most = peer.spent_bytes + kMaxWindowBytes;
-  peer.granted_bytes = std::max(peer.granted_bytes, std::min(credit.granted_bytes, most));
 }
 
 // ---- Events of the primary
@@ -257,27 +229,25 @@ void PullServer::OnCredit(Peer& peer, const Credit& credit) {
 void PullServer::TipChanged(const std::string& database) {
   for (auto& [key, peer] : peers_) {
     if (!peer.push) continue;
-    const auto it = peer.by_database.find(database);
-    if (it == peer.by_database.end()) continue;
-    Stream& stream = peer.streams.at(it->second);
-    if (stream.state == Stream::State::kIdle) SetReady(peer, stream);
+    Stream* const stream = peer.FindDatabase(database);
+    if (stream != nullptr && stream->state == Stream::State::kIdle) peer.SetReady(*stream);
   }
 }
 
 void PullServer::Forget(const std::string& database) {
   parts_.peers->ForgetDatabase(database);
   for (auto& [key, peer] : peers_) {
-    const auto it = peer.by_database.find(database);
-    if (it == peer.by_database.end()) continue;
-    RefuseStream(peer, it->second, RefusalCode::kUnknownDatabase, "the database was dropped");
+    const Stream* const stream = peer.FindDatabase(database);
+    if (stream == nullptr) continue;
+    RefuseStream(peer, stream->id, RefusalCode::kUnknownDatabase, "the database was dropped");
   }
 }
 
 void PullServer::SnapshotReady(const SnapshotWorker::Result& result) {
   for (auto& [key, peer] : peers_) {
-    const auto it = peer.by_database.find(result.database);
-    if (it == peer.by_database.end()) continue;
-    Stream& stream = peer.streams.at(it->second);
+    Stream* const found = peer.FindDatabase(result.database);
+    if (found == nullptr) continue;
+    Stream& stream = *found;
     if (stream.state != Stream::State::kSnapshot || stream.sums != result.base) continue;
     stream.sums.reset();
     if (result.file.ok()) {
@@ -285,7 +255,7 @@ void PullServer::SnapshotReady(const SnapshotWorker::Result& result) {
       stream.file = *result.file;
       stream.is_snapshot = true;
       stream.offset = 0;
-      SetReady(peer, stream);
+      peer.SetReady(stream);
       continue;
     }
     if (result.base != nullptr && absl::IsFailedPrecondition(result.file.status())) {
@@ -302,7 +272,7 @@ void PullServer::SnapshotReady(const SnapshotWorker::Result& result) {
 void PullServer::Send(const Beacon& beacon) {
   for (auto& [key, peer] : peers_) {
     // Without credit the replica is busy receiving; the next beacon says the same.
-    if (peer.push && HasCredit(peer)) SendTo(peer, beacon);
+    if (peer.push && peer.HasCredit()) SendTo(peer, beacon);
   }
   DropGonePeers();
 }
@@ -319,7 +289,7 @@ bool PullServer::Pump() {
 
 bool PullServer::PumpPeer(Peer& peer) {
   for (int i = 0; i < kMaxSendsATurn; ++i) {
-    if (peer.gone || !HasCredit(peer)) return false;
+    if (peer.gone || !peer.HasCredit()) return false;
     if (peer.blocked_until > SystemClock().Boot()) return false;
     if (peer.pong) {
       if (!SendPong(peer)) return false;
@@ -339,9 +309,9 @@ bool PullServer::PumpPeer(Peer& peer) {
 bool PullServer::StartNextStream(Peer& peer) {
   const uint64_t id = peer.ready.front();
   peer.ready.pop_front();
-  const auto it = peer.streams.find(id);
-  if (it == peer.streams.end() || it->second.state != Stream::State::kReady) return true;
-  if (OpenNextFile(peer, it->second)) return true;
+  Stream* const stream = peer.Find(id);
+  if (stream == nullptr || stream->state != Stream::State::kReady) return true;
+  if (OpenNextFile(peer, *stream)) return true;
   peer.ready.push_front(id);
   return false;
 }
@@ -373,8 +343,7 @@ bool PullServer::OpenNextFile(Peer& peer, Stream& stream) {
   stream.partial = Pull();
   counters_.resumed += stream.offset != 0 ? 1 : 0;
   counters_.snapshots += stream.is_snapshot ? 1 : 0;
-  stream.state = Stream::State::kSending;
-  peer.sending.push_back(stream.id);
+  peer.SetSending(stream);
   return true;
 }
 
@@ -416,7 +385,7 @@ void PullServer::MakeSnapshot(Peer& peer, Stream& stream) {
       stream.file = std::move(kept);
       stream.is_snapshot = true;
       stream.offset = 0;
-      return SetReady(peer, stream);
+      return peer.SetReady(stream);
     }
   }
   stream.state = Stream::State::kSnapshot;
@@ -425,33 +394,29 @@ void PullServer::MakeSnapshot(Peer& peer, Stream& stream) {
 
 // Asks for the next part of what the replica has.
 bool PullServer::AskForSums(Peer& peer, Stream& stream) {
-  const uint64_t have = stream.sums == nullptr ? 0 : stream.sums->pages.size();
-  if (!SendTo(peer, SumsRequest{stream.id, stream.database, have + 1, kMaxSumsAsked})) return false;
-  if (stream.sums == nullptr) stream.sums = std::make_shared<HeldSums>(sums_held_);
-  stream.sums_asked = have + kMaxSumsAsked;
+  auto sums = stream.sums != nullptr ? stream.sums : std::make_shared<HeldSums>(sums_held_);
+  if (!SendTo(peer, sums->NextRequest(stream.id, stream.database))) return false;
+  stream.sums = std::move(sums);
   stream.state = Stream::State::kSums;
   return true;
 }
 
 void PullServer::OnSums(Peer& peer, const Sums& sums) {
-  const auto it = peer.streams.find(sums.stream);
-  if (it == peer.streams.end() || it->second.state != Stream::State::kSums) return;
-  Stream& stream = it->second;
-  HeldSums& held = *stream.sums;
-  if (held.size_pages == 0) {  // the first part tells how much there is
-    if (sums.size_pages == 0 || !held.Reserve(sums.size_pages)) return MakeSnapshot(peer, stream);
-    held.page_bytes = static_cast<uint32_t>(sums.page_bytes);
-  }
-  if (sums.first_page != held.pages.size() + 1 || sums.sums.empty() ||
-      sums.size_pages != held.size_pages || sums.page_bytes != held.page_bytes) {
-    return RefuseStream(peer, stream.id, RefusalCode::kMalformed, "page checksums out of order");
-  }
-  held.pages.insert(held.pages.end(), sums.sums.begin(), sums.sums.end());
-  if (held.pages.size() == held.size_pages) {
-    stream.state = Stream::State::kSnapshot;
-    parts_.snapshots->Request(stream.database, stream.sums);
-  } else if (held.pages.size() >= stream.sums_asked && !AskForSums(peer, stream)) {
-    RefuseStream(peer, stream.id, RefusalCode::kUnavailable, "try again");
+  Stream* const stream = peer.Find(sums.stream);
+  if (stream == nullptr || stream->state != Stream::State::kSums) return;
+  switch (stream->sums->Take(sums)) {
+    case HeldSums::Part::kMore:
+      return;
+    case HeldSums::Part::kAsk:
+      if (AskForSums(peer, *stream)) return;
+      return RefuseStream(peer, stream->id, RefusalCode::kUnavailable, "try again");
+    case HeldSums::Part::kComplete:
+      stream->state = Stream::State::kSnapshot;
+      return parts_.snapshots->Request(stream->database, stream->sums);
+    case HeldSums::Part::kNothing:
+      return MakeSnapshot(peer, *stream);
+    case HeldSums::Part::kMalformed:
+      return RefuseStream(peer, stream->id, RefusalCode::kMalformed, "page checksums out of order");
   }
 }
 
@@ -474,12 +439,12 @@ bool PullServer::SendCurrent(Peer& peer, Stream& stream) {
 // Sends one chunk of the stream whose turn it is.
 bool PullServer::SendChunk(Peer& peer) {
   const uint64_t id = peer.sending.front();
-  const auto it = peer.streams.find(id);
-  if (it == peer.streams.end()) {
+  Stream* const found = peer.Find(id);
+  if (found == nullptr) {
     peer.sending.pop_front();
     return true;
   }
-  Stream& stream = it->second;
+  Stream& stream = *found;
   const size_t size = std::min<uint64_t>(kChunkBytes, stream.file->size_bytes - stream.offset);
   absl::StatusOr<Frame> payload =
       ReadCountedFrame(*stream.file, stream.offset, size, peer.queued_bytes);
@@ -506,7 +471,7 @@ bool PullServer::SendChunk(Peer& peer) {
   }
   stream.position = After(*stream.file);
   stream.file.reset();
-  SetReady(peer, stream);
+  peer.SetReady(stream);
   return true;
 }
 
@@ -532,12 +497,6 @@ bool PullServer::SendPong(Peer& peer) {
   return true;
 }
 
-bool PullServer::HasCredit(const Peer& peer) const {
-  // The second bound holds also against a peer that grants what it does not read.
-  return peer.spent_bytes + kLargestCost <= peer.granted_bytes &&
-         peer.queued_bytes->load(std::memory_order_acquire) <= kMaxWindowBytes;
-}
-
 // Sends and charges.  False: not sent; the peer is blocked for a moment, or gone.
 bool PullServer::SendTo(Peer& peer, const Body& body, Frame payload) {
   const std::string header = Encode(identity_.envelope, body);
@@ -545,7 +504,7 @@ bool PullServer::SendTo(Peer& peer, const Body& body, Frame payload) {
   Frame frames[] = {MakeFrame(peer.key), MakeFrame(header), std::move(payload)};
   const absl::Status status = sockets_->Send(std::span(frames, payload_bytes == 0 ? 2 : 3));
   if (status.ok()) {
-    peer.spent_bytes += CreditCost(header.size(), payload_bytes);
+    peer.Charge(header.size(), payload_bytes);
     return true;
   }
   if (absl::IsUnavailable(status)) {
@@ -574,22 +533,8 @@ void PullServer::Refuse(const std::string& key, RefusalCode code, uint64_t strea
 // ---- Book-keeping
 // --------------------------------------------------------------------------------
 
-void PullServer::SetReady(Peer& peer, Stream& stream) {
-  stream.state = Stream::State::kReady;
-  peer.ready.push_back(stream.id);
-}
-
-void PullServer::CloseStream(Peer& peer, uint64_t id) {
-  const auto it = peer.streams.find(id);
-  if (it == peer.streams.end()) return;
-  peer.by_database.erase(it->second.database);
-  std::erase(peer.sending, id);
-  std::erase(peer.ready, id);
-  peer.streams.erase(it);
-}
-
 void PullServer::RefuseStream(Peer& peer, uint64_t id, RefusalCode code, std::string text) {
-  CloseStream(peer, id);
+  peer.Close(id);
   Refuse(peer.key, code, id, std::move(text));
 }
 

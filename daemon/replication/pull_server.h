@@ -18,10 +18,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,10 +27,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "daemon/replication/chain.h"
-#include "daemon/replication/counted_frame.h"
 #include "daemon/replication/message.h"
 #include "daemon/replication/peer_directory.h"
 #include "daemon/replication/peer_sockets.h"
+#include "daemon/replication/pull_session.h"
 #include "daemon/replication/snapshot_worker.h"
 #include "daemon/replication/tip_table.h"
 #include "daemon/replication/wall_time.h"
@@ -41,8 +39,6 @@
 namespace litefs::replication {
 
 inline constexpr size_t kMaxPeers = 256;
-inline constexpr size_t kMaxStreamsPerPeer = 4096;
-inline constexpr size_t kMaxOpenFiles = 8;  // per peer
 
 class PullServer {
  public:
@@ -102,58 +98,8 @@ class PullServer {
   const Counters& counters() const { return counters_; }  // any thread
 
  private:
-  // Gathered page checksums, which count as long as anybody has them.
-  struct HeldSums final : PageSums {
-    explicit HeldSums(std::shared_ptr<std::atomic<uint64_t>> held) : held_(std::move(held)) {}
-    ~HeldSums() { *held_ -= size_pages; }
-    HeldSums(const HeldSums&) = delete;
-    HeldSums& operator=(const HeldSums&) = delete;
-    // False, and nothing is reserved, if all together would be too much.
-    bool Reserve(uint64_t pages_to_come) {
-      if (*held_ + pages_to_come > kMaxSumsHeld) return false;
-      size_pages = pages_to_come;
-      *held_ += size_pages;
-      return true;
-    }
-    uint64_t size_pages = 0;
-
-   private:
-    const std::shared_ptr<std::atomic<uint64_t>> held_;
-  };
-  struct Stream {
-    enum class State { kIdle, kReady, kSums, kSnapshot, kSending };
-    uint64_t id = 0;
-    std::string database;
-    State state = State::kIdle;
-    ltx::Position position;     // of the replica, once what was sent has arrived
-    bool owes_current = false;  // it asked, and has not been told that it has caught up
-    Pull partial;               // what it has of an interrupted transfer
-    SharedFile file;            // being sent
-    bool is_snapshot = false;
-    uint64_t offset = 0;
-    int snapshots_in_a_row = 0;
-    // What the replica has, while it is being gathered and until the difference is made.
-    std::shared_ptr<HeldSums> sums;
-    uint64_t sums_asked = 0;  // the last page asked for
-    bool sums_tried = false;  // since it was last in the chain
-  };
-  struct Peer {
-    std::string key;  // routing id
-    std::string node_id;
-    bool push = false;
-    bool gone = false;
-    uint64_t granted_bytes = 0;
-    uint64_t spent_bytes = 0;
-    QueuedBytes queued_bytes;
-    std::map<uint64_t, Stream> streams;
-    std::map<std::string, uint64_t> by_database;
-    std::deque<uint64_t> ready;    // stream ids, also of streams that are gone
-    std::deque<uint64_t> sending;  // at most kMaxOpenFiles
-    std::optional<PositionsRequest> positions;
-    std::optional<Pong> pong;  // owed
-    std::chrono::nanoseconds seen{};
-    std::chrono::nanoseconds blocked_until{};
-  };
+  using Peer = PullSession;
+  using Stream = PullStream;
 
   void HandleFrames(std::vector<Frame>& frames);
   Peer* SessionOf(const std::string& key, const Envelope& envelope);
@@ -163,7 +109,6 @@ class PullServer {
   void OnPull(Peer& peer, const Pull& pull);
   void OnAck(Peer& peer, const Ack& ack);
   void OnMode(Peer& peer, const Mode& mode);
-  void OnCredit(Peer& peer, const Credit& credit);
 
   bool PumpPeer(Peer& peer);
   bool StartNextStream(Peer& peer);
@@ -178,11 +123,8 @@ class PullServer {
   bool SendPositions(Peer& peer);
   bool SendPong(Peer& peer);
 
-  bool HasCredit(const Peer& peer) const;
   bool SendTo(Peer& peer, const Body& body, Frame payload = Frame());
   void Refuse(const std::string& key, RefusalCode code, uint64_t stream, std::string text);
-  void SetReady(Peer& peer, Stream& stream);
-  void CloseStream(Peer& peer, uint64_t id);
   void RefuseStream(Peer& peer, uint64_t id, RefusalCode code, std::string text);
   bool MakeRoomForStream(Peer& peer, const Pull& pull);
   void DropPeer(const std::string& key, std::string_view why);
