@@ -54,9 +54,6 @@ absl::Status PeerSockets::Connect(Dialled& dialled) {
 }
 
 void PeerSockets::Disconnect(Dialled& dialled, const std::string& why, bool refused, Time now) {
-  // Its events end while somebody still takes them: libzmq's thread would wait for ever to tell of
-  // a connection that ends just now.
-  zmq_socket_monitor(dialled.socket.handle(), nullptr, 0);
   dialled.socket.Close();
   dialled.events.Close();
   dialled.state = Dialled::State::kDown;
@@ -210,9 +207,6 @@ void PeerSockets::Close() {
   listener_.Close();
   listens_ = false;
   for (const auto& dialled : dialled_) {
-    if (dialled->state != Dialled::State::kDown) {
-      zmq_socket_monitor(dialled->socket.handle(), nullptr, 0);
-    }
     dialled->socket.Close();
     dialled->events.Close();
   }

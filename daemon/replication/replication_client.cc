@@ -145,8 +145,6 @@ void ReplicationClient::Disconnect(const std::string& why, milliseconds delay) {
     if (!peer_.empty()) RefuseCall(peer_, RefusalCode::kNoSession, why);
     peer_.clear();
   } else {
-    // As PeerSockets::Disconnect.
-    if (state_ != State::kDown) zmq_socket_monitor(pull_.handle(), nullptr, 0);
     pull_.Close();
     events_.Close();
   }

@@ -1,6 +1,9 @@
 #include "daemon/replication/zmq_socket.h"
 
 #include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <atomic>
@@ -11,7 +14,9 @@
 
 #include "common/check.h"
 #include "common/endian.h"
+#include "common/posix_io.h"
 #include "common/status_macros.h"
+#include "common/unique_fd.h"
 #include "daemon/replication/connection_guard.h"
 #include "daemon/replication/message.h"
 
@@ -194,6 +199,32 @@ std::string RefusalText(uint16_t event, uint32_t value, const Security& security
   return "";
 }
 
+// libzmq removes whatever has the name of a Unix socket before it binds it: a second daemon would
+// take the place of the first, which never learned of it.
+absl::Status CheckNotTaken(const std::string& endpoint) {
+  constexpr std::string_view kScheme = "ipc://";
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  if (!endpoint.starts_with(kScheme)) return absl::OkStatus();
+  const std::string_view path = std::string_view(endpoint).substr(kScheme.size());
+  // What is too long, or abstract, or for libzmq to choose is its to refuse.
+  if (path.empty() || path[0] == '@' || path == "*" || path.size() >= sizeof(address.sun_path)) {
+    return absl::OkStatus();
+  }
+  path.copy(address.sun_path, path.size());
+  const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd.valid()) return ErrnoStatus("look who listens on " + endpoint, errno);
+  const auto* const name = reinterpret_cast<const sockaddr*>(&address);
+  // EAGAIN: it has more callers than it can take.
+  if (::connect(fd.get(), name, sizeof(address)) != 0 && errno != EAGAIN) {
+    struct stat other;
+    if (errno == ENOENT || ::lstat(address.sun_path, &other) != 0) return absl::OkStatus();
+    if (S_ISSOCK(other.st_mode)) return absl::OkStatus();  // of a daemon that has died
+    return absl::AlreadyExistsError(
+        fmt::format("bind {}: there is a file of that name that is no socket", endpoint));
+  }
+  return absl::AlreadyExistsError(fmt::format("bind {}: another process listens there", endpoint));
+}
+
 }  // namespace
 
 absl::StatusOr<ZmqSocket> ZmqSocket::Open(Context& context, Kind kind) {
@@ -208,6 +239,7 @@ absl::StatusOr<ZmqSocket> ZmqSocket::Open(Context& context, Kind kind) {
 }
 
 absl::Status ZmqSocket::Bind(const std::string& endpoint) {
+  RETURN_IF_ERROR(CheckNotTaken(endpoint));
   const Security& security = context_->security();
   try {
     if (security.encrypted()) {
@@ -340,6 +372,8 @@ absl::Status ZmqSocket::Send(std::span<Frame> frames) {
 void ZmqSocket::Blame() { context_->guard().Malformed(last_connection_); }
 
 void ZmqSocket::Close() {
+  // Its events end while somebody still takes them: libzmq's thread would wait for ever to tell of
+  // a connection that ends just now.
   ConnectionGuard::Unwatch(socket_);
   socket_.close();
 }

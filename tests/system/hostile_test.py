@@ -11,6 +11,7 @@ import time
 
 import cluster
 from cluster import check
+from keyed_peer import KeyedPeer
 from keys import Keys, free_port
 
 # What the daemon may grow by under any of the attacks below, each of which sends far more.
@@ -215,8 +216,27 @@ def attack_keys(c):
         attack.once(f"{kind}: silence", port, kind, b"", False)
     status = primary.status()["replication"]
     check(status["refused_peers"] >= 10, f"strangers are counted: {status}")
+    attack_with_a_key(attack, keys)
     primary.stop()
     replica.stop()
+
+
+def attack_with_a_key(attack, keys):
+    """A replica that has gone mad, or was taken over: it has proved its key."""
+    primary = attack.primary
+    before = primary.status()
+    peer = KeyedPeer(attack.port + 1, keys.file("b"), keys.of("a"))
+    rng = random.Random(3)
+
+    def is_dropped():
+        peer.send(rng.randbytes(rng.randrange(1, 4000)))
+        now = primary.status()
+        return (now["replication"]["refused_peers"] > before["replication"]["refused_peers"] and
+                now["counters"]["malformed_messages"] >= before["counters"]["malformed_messages"] + 8)
+
+    attack.run("garbage by who has a key",
+               lambda: cluster.wait_for("the peer to be dropped and counted", is_dropped) and "dropped")
+    peer.close()
 
 
 def test(c):

@@ -176,6 +176,66 @@ def test_taken_off_the_list(c, keys):
     replica.stop()
 
 
+def dialled_pair(c, dial_key, peers, keys, name):
+    """A primary that connects to its replica: dial-keys there, peers here."""
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    sections = {"a": {"replication": {"dial": [endpoint]},
+                      "security": {"key-file": keys.file("a"), "dial-keys": {endpoint: dial_key}}},
+                "b": {"replication": {"accept": endpoint},
+                      "security": {"key-file": keys.file("b"), "peers": peers}}}
+    nodes = []
+    for which in ("b", "a"):
+        node = c.node(f"{name}-{which}", start=False)
+        with open(node.config, "w", encoding="utf-8") as file:
+            json.dump({"dir": node.dir, "lease": {"type": "static", "primary": which == "a"}} | sections[which], file)
+        node.start()
+        nodes.append(node)
+    replica, primary = nodes
+    primary.sql("app.db", "create table t(x); insert into t values(1);")
+    return primary, replica
+
+
+def test_dialled(c, keys):
+    """The replica binds and has the list; the primary expects the key of dial-keys."""
+    primary, replica = dialled_pair(c, keys.of("b"), {"paris": keys.of("a")}, keys, "dial")
+    c.check_identical(primary, replica, "app.db")
+    check_equal(replica.status()["replication"]["refused_peers"], 0, "refused")
+    primary.stop()
+    replica.stop()
+    for name, dial_key, peers, hears, says in [
+            ("dial-stranger", keys.of("b"), {"x": keys.of("x")}, f"add its key {keys.of('a')} to security.peers",
+             f'key="{keys.of("a")}" why="this key is not on the list'),
+            ("dial-wrong", keys.of("x"), {"paris": keys.of("a")}, "broke off the handshake",
+             "it has another public key for this node")]:
+        primary, replica = dialled_pair(c, dial_key, peers, keys, name)
+        wait_for(f"{name}: the primary to be told why",
+                 lambda p=primary, text=hears: text in json.dumps(p.status()["replication"], ensure_ascii=False))
+        wait_for(f"{name}: the replica to count it",
+                 lambda r=replica, text=says: text in r.status()["replication"]["last_refusal"])
+        check_equal(replica.status()["databases"], [], f"{name}: databases of a replica that let nobody in")
+        primary.stop()
+        replica.stop()
+
+
+def test_endpoint_taken(c):
+    """A Unix socket that another daemon listens on is not taken from it."""
+    first = c.node("first")
+    replica = c.node("first-replica", follows=first)
+    second = c.node("second", start=False)
+    second.endpoint = first.endpoint
+    second.configure(None)
+    err = start_error(c, second.config)
+    check("another process listens there" in err, err)
+    first.sql("app.db", "create table t(x);")
+    c.check_identical(first, replica, "app.db")
+    first.kill()
+    first.start()  # what a dead daemon has left is nobody's
+    first.sql("app.db", "insert into t values(1);")
+    c.check_identical(first, replica, "app.db")
+    first.stop()
+    replica.stop()
+
+
 def test(c):
     keys = Keys(c)
     test_keygen(c)
@@ -184,6 +244,8 @@ def test(c):
     test_let_in(c, keys)
     test_turned_away(c, keys)
     test_taken_off_the_list(c, keys)
+    test_dialled(c, keys)
+    test_endpoint_taken(c)
 
 
 cluster.main(test)
