@@ -8,9 +8,11 @@
 #   make lint                     layers, symbols, style, headers that stand alone, formatting
 #   make sweep                    every file call of an app goes wrong, in every way
 #   make test-clients             every program of docs/CLIENTS.md; installs packages
+#   make test-big                 databases beyond 1 GiB, in both modes, pages of 4 and of 64 KiB
 #   make test-readers             ten minutes of hundreds of readers, old and new, on a replica that is killed
 #   make soak                     ten minutes of kills, a million transactions
 #   make bench | bench-quick      plain SQLite and litefs side by side: docs/BENCHMARKS.md
+#   make bench-seed               a new replica of 1 GiB, beside cp and fsync
 #   make bench-latency            from a commit on a primary to its being seen on a replica
 #   make fuzz | tidy | format | deps | clean
 #   make install PREFIX=/usr/local DESTDIR=
@@ -22,7 +24,7 @@
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all test unit system test-clients test-readers soak sweep lint bench bench-quick bench-latency fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
+.PHONY: all test unit system test-clients test-big test-readers soak sweep lint bench bench-quick bench-latency bench-seed fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
 all:
 
 # ---- Variant ------------------------------------------------------------------------------------
@@ -190,6 +192,9 @@ test-readers: all
 	tests/system/readers_test.py $(B) $(READERS_SECONDS) 480
 	tests/system/history_test.py $(B) 200
 
+test-big: all
+	tests/system/big_test.py $(B) all
+
 SOAK_SECONDS      ?= 600
 SOAK_TRANSACTIONS ?= 1000000
 soak: all
@@ -219,6 +224,8 @@ bench: all $(bench_bins) $(workload)
 # From commit on a primary to visible on a replica.
 bench-latency: all
 	bench/latency.py $(B)
+bench-seed: all
+	bench/seed.py $(B)
 
 bench-quick: all $(workload)
 	bench/run.py $(B) --quick --json $(B)/bench-quick.json

@@ -4,12 +4,14 @@ It loses, repeats and reorders what is published, message by message; cuts, slow
 and counts what passes.  Messages are told apart by ZMTP 3.x's frames (rfc.zeromq.org/spec/23: a greeting of 64
 bytes; then flags, of which 1 is MORE, 2 LONG and 4 COMMAND, a length of one or eight bytes, a body)."""
 
+import queue
 import random
 import socket
 import threading
 import time
 
 GREETING_BYTES = 64
+MOST_ON_ITS_WAY = 4096  # pieces of 16 KiB
 MORE, LONG, COMMAND = 1, 2, 4
 
 
@@ -56,6 +58,9 @@ class Relay:
         self.upstream = upstream
         self.share = share
         self.pace = pace  # bytes a second from the pull socket, or None
+        self.delay = 0.0  # seconds that what comes from the pull socket is on its way
+        self.spoil = 0    # of so many messages from the pull socket a byte is changed
+        self.spoilt = 0
         self.open = True  # False: nothing passes, and connections stay (a partition)
         self.rng = random.Random(seed)
         self.lost = self.repeated = self.reordered = self.passed = 0
@@ -86,7 +91,7 @@ class Relay:
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.lock:
                 self.connections.append(pair)
-            down = self.damage if published else self.copy_pulled
+            down = self.damage if published else self.spoil_pulled if self.spoil else self.copy_pulled
             for function, source, sink in ((self.copy, client, server), (down, server, client)):
                 threading.Thread(target=self.run, args=(function, source, sink, pair), daemon=True).start()
 
@@ -117,13 +122,46 @@ class Relay:
             self.wait_open()
             sink.sendall(data)
 
-    def copy_pulled(self, source, sink):
-        while data := source.recv(1 << 16):
-            self.wait_open()
+    def spoil_pulled(self, source, sink):
+        """Changes a byte in the middle of large messages, as long as there are any to be spoilt."""
+        greeting = GREETING_BYTES
+        while greeting > 0:
+            data = source.recv(greeting)
+            if not data:
+                return
             sink.sendall(data)
-            self.pulled_bytes += len(data)
+            greeting -= len(data)
+        while True:
+            command, message = read_message(source)
+            if not command and len(message) > 1000 and self.spoil > 0:
+                self.spoil -= 1
+                self.spoilt += 1
+                middle = len(message) // 2
+                message = message[:middle] + bytes([message[middle] ^ 0x10]) + message[middle + 1:]
+            sink.sendall(message)
+
+    def copy_pulled(self, source, sink):
+        late = queue.Queue(MOST_ON_ITS_WAY)
+        threading.Thread(target=self.deliver, args=(late, sink), daemon=True).start()
+        while data := source.recv(1 << 14):
+            self.wait_open()
             if self.pace:
                 time.sleep(len(data) / self.pace)
+            late.put((time.monotonic() + self.delay, data))
+        late.put((0, b""))
+
+    def deliver(self, late, sink):
+        """Sends each on when its time has come."""
+        while True:
+            due, data = late.get()
+            time.sleep(max(0, due - time.monotonic()))
+            if not data:
+                return
+            try:
+                sink.sendall(data)
+            except OSError:
+                return
+            self.pulled_bytes += len(data)
 
     def damage(self, source, sink):
         greeting = GREETING_BYTES  # each side sends the rest of it when it has seen the start of the other's
