@@ -68,7 +68,7 @@ class Database {
   const std::string& name() const { return options_.name; }
   // Thread-safe by itself.
   const LtxLog& log() const { return chain_->log(); }
-  ltx::Position position() EXCLUDES(mu_);
+  virtual ltx::Position position() EXCLUDES(mu_);
   virtual DatabaseInfo Info() EXCLUDES(mu_) = 0;
 
   // A copy of the whole content at one position.
@@ -92,7 +92,7 @@ class Database {
                                  LtxFileRef* file) EXCLUDES(mu_);
 
   // Applies retention to the chain.  Whether anything had to go.
-  bool Prune(int64_t oldest_ms, uint64_t max_bytes) EXCLUDES(mu_);
+  virtual bool Prune(int64_t oldest_ms, uint64_t max_bytes) EXCLUDES(mu_);
 
  protected:
   explicit Database(DatabaseOptions options) : options_(std::move(options)) {}

@@ -47,6 +47,7 @@ absl::StatusOr<std::unique_ptr<ReplicaDatabase>> ReplicaDatabase::Open(DatabaseO
     *report += fmt::format("{}: {}\n", database->name(), status.ToString());
     database->error_ = status.ToString();
   }
+  database->Show();
   return database;
 }
 
@@ -194,6 +195,7 @@ absl::StatusOr<std::vector<ltx::Checksum>> ReplicaDatabase::PageSums(uint64_t ma
   // The table is not the file's: somebody has written it.
   RETURN_IF_ERROR(KeepDiverged("the database file was changed by somebody else"));
   RETURN_IF_ERROR(chain_->ResetTable(*page_bytes, file_->shape().size_pages, 0, sums));
+  Show();
   return sums;
 }
 
@@ -236,7 +238,7 @@ absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(
   const bool follows = !needs_snapshot_ && tip.txid != 0 && header.min_txid == tip.txid + 1 &&
                        header.pre_apply == tip.checksum;
   const bool replaces =
-      !follows && (header.is_snapshot() || position().checksum == header.pre_apply);
+      !follows && (header.is_snapshot() || AppliedPosition().checksum == header.pre_apply);
   if (!header.has_checksums() || (!follows && !replaces)) {
     return absl::FailedPreconditionError(fmt::format(
         "{}: {} does not follow {}", name(), ltx::FormatFileName(header.min_txid, header.max_txid),
@@ -306,7 +308,10 @@ absl::Status ReplicaDatabase::AcceptOtherBranch(const std::string& temporary,
     return absl::FailedPreconditionError(name() + ": the content has changed meanwhile");
   }
   RETURN_IF_ERROR(chain_->Accept(temporary, file));
-  return chain_->Applied({}, table.page_bytes(), table.size_pages(), file.min_txid - 1);
+  const absl::Status status =
+      chain_->Applied({}, table.page_bytes(), table.size_pages(), file.min_txid - 1);
+  Show();
+  return status;
 }
 
 bool ReplicaDatabase::HasPending() {
@@ -316,6 +321,12 @@ bool ReplicaDatabase::HasPending() {
 
 absl::Status ReplicaDatabase::ApplyPending() {
   MutexLock lock(mu_);
+  const absl::Status status = ApplyNext();
+  Show();
+  return status;
+}
+
+absl::Status ReplicaDatabase::ApplyNext() {
   RETURN_IF_ERROR(OpenFile());
   if (needs_snapshot_) return absl::OkStatus();
   LtxPageSource source;
@@ -407,6 +418,7 @@ absl::Status ReplicaDatabase::ApplyBatch(LtxPageSource& source) {
                  .bytes = source.bytes(),
                  .deletions = source.first().commit == 0 ? 1U : 0U});
   CHECK(chain_->position().checksum == source.post_apply());
+  Show();
   if (options_.on_commit) {
     options_.on_commit(name(), source.first().min_txid, header.max_txid);
   }
@@ -422,6 +434,7 @@ bool ReplicaDatabase::Tidy() {
   MutexLock lock(mu_);
   if (file_ == nullptr) return true;
   const absl::Status status = file_->Checkpoint();
+  Show();
   if (absl::IsUnavailable(status)) return false;
   if (!status.ok()) {
     LogWarn("apply", fmt::format("db={} checkpoint: {}", name(), status.ToString()));
@@ -434,17 +447,41 @@ bool ReplicaDatabase::IsTidy() {
   return file_ == nullptr || file_->tidy();
 }
 
+void ReplicaDatabase::Show() {
+  MutexLock lock(shown_mu_);
+  shown_ = {.position = chain_->position(),
+            .size_pages = chain_->table().size_pages(),
+            .page_bytes = chain_->table().page_bytes(),
+            .wal = file_ != nullptr && file_->shape().wal,
+            .deleted = IsDeletion(chain_->position()),
+            .counters = counters_,
+            .error = error_};
+}
+
 DatabaseInfo ReplicaDatabase::Info() {
+  MutexLock lock(shown_mu_);
+  DatabaseInfo info = shown_;
+  info.ltx_files = chain_->log().file_count();
+  info.ltx_bytes = chain_->log().size_bytes();
+  if (needs_snapshot_) info.error = "waits for a snapshot";
+  return info;
+}
+
+ltx::Position ReplicaDatabase::position() {
+  MutexLock lock(shown_mu_);
+  return shown_.position;
+}
+
+ltx::Position ReplicaDatabase::AppliedPosition() {
   MutexLock lock(mu_);
-  return {.position = chain_->position(),
-          .size_pages = chain_->table().size_pages(),
-          .page_bytes = chain_->table().page_bytes(),
-          .wal = file_ != nullptr && file_->shape().wal,
-          .deleted = IsDeletion(chain_->position()),
-          .ltx_files = chain_->log().file_count(),
-          .ltx_bytes = chain_->log().size_bytes(),
-          .counters = counters_,
-          .error = needs_snapshot_ ? "waits for a snapshot" : error_};
+  return chain_->position();
+}
+
+bool ReplicaDatabase::Prune(int64_t oldest_ms, uint64_t max_bytes) {
+  const ltx::Position applied = position();
+  // A snapshot is to replace what is here: the numbers of its chain say nothing of ours.
+  if (absl::IsOutOfRange(chain_->log().FileAfter(applied).status())) return false;
+  return chain_->log().Prune(oldest_ms, max_bytes, applied.txid);
 }
 
 }  // namespace litefs::db

@@ -27,7 +27,10 @@ class ReplicaDatabase final : public Database {
   static absl::StatusOr<std::unique_ptr<ReplicaDatabase>> Open(DatabaseOptions options,
                                                                std::string* report);
 
-  DatabaseInfo Info() override EXCLUDES(mu_);
+  // These three wait for no apply, however long it takes: they tell of the last one that has ended.
+  DatabaseInfo Info() override EXCLUDES(mu_, shown_mu_);
+  ltx::Position position() override EXCLUDES(mu_, shown_mu_);
+  bool Prune(int64_t oldest_ms, uint64_t max_bytes) override EXCLUDES(mu_, shown_mu_);
 
   // The end of what is stored.  If the content belongs to no chain (somebody else has written it):
   // transaction 0 with the content's checksum, or {0, empty} if there is nothing.
@@ -74,6 +77,10 @@ class ReplicaDatabase final : public Database {
       REQUIRES(receive_mu_) EXCLUDES(mu_);
   std::string BranchDirectory(const ltx::Position& position) const;
   void Serve() EXCLUDES(served_mu_);
+  absl::Status ApplyNext() REQUIRES(mu_);
+  ltx::Position AppliedPosition() EXCLUDES(mu_);
+  // What Info, position and Prune go by.
+  void Show() REQUIRES(mu_) EXCLUDES(shown_mu_);
   // store writes the file's bytes to a path.
   absl::StatusOr<ltx::Position> Receive(
       ltx::ByteSource& source, const std::function<absl::Status(const std::string&)>& store)
@@ -93,6 +100,9 @@ class ReplicaDatabase final : public Database {
   std::string error_ GUARDED_BY(mu_);
   // In rollback mode: not to be locked before this.
   std::chrono::steady_clock::time_point readers_turn_until_ GUARDED_BY(mu_){};
+
+  Mutex shown_mu_;  // after mu_
+  DatabaseInfo shown_ GUARDED_BY(shown_mu_);
   std::atomic<bool> needs_snapshot_ = false;
   mutable Mutex served_mu_;  // after all others
   std::optional<LtxFileRef> served_ GUARDED_BY(served_mu_);
