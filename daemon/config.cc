@@ -1,487 +1,39 @@
 // How a file is read:
 //
-//   text ── mark ──► text with tokens ── yaml-cpp ──► nodes ── walk ──► kSettings ──► Config ──
+//   text ── mark ──► text with tokens ── yaml-cpp ──► nodes ── walk ──► settings ──► Config ──
 //   check
 //
-// ${NAME} is replaced by a token before the YAML parser sees it, and the token by the variable's
-// value in the scalar that came out.  So a reference works everywhere, also inside {…} and […],
-// line numbers stay right, comments are never expanded, and no value can change the structure.
+// config_references: ${NAME}; config_settings: the keys; config_values: their kinds of value;
+// config_check: what does not go together.
 
 #include "daemon/config.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
 #include <sys/stat.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <array>
-#include <cctype>
-#include <charconv>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
 
-#include "common/hex.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"
-#include "daemon/replication/curve_keys.h"
-#include "daemon/replication/peer_list.h"
+#include "daemon/config_check.h"
+#include "daemon/config_references.h"
+#include "daemon/config_settings.h"
 #include "ipc/protocol.h"
 
 namespace litefs {
 namespace {
 
 constexpr size_t kMaxConfigBytes = 1 << 20;
-constexpr size_t kMaxIdBytes = 64;
-constexpr size_t kMaxGlobs = 1000;
-constexpr size_t kMaxDialled = 64;
-constexpr std::chrono::milliseconds kMinRetentionAge = std::chrono::seconds(1);
-constexpr uint64_t kMinRetentionBytes = 64 << 10;
-constexpr std::chrono::milliseconds kMaxWriteTimeout = std::chrono::hours(1);
-constexpr size_t kMaxUnixPathBytes = 107;  // sockaddr_un::sun_path without its NUL
-
-// ---- ${NAME} ------------------------------------------------------------------------------------
-
-// A token is kTokenStart, the reference's index in decimal, kTokenEnd: U+E000 and U+E001, of the
-// private use area, which no YAML rule knows.
-constexpr std::string_view kTokenStart = "\xee\x80\x80";
-constexpr std::string_view kTokenEnd = "\xee\x80\x81";
-
-struct Reference {
-  std::string name;
-  std::optional<std::string> fallback;  // ${NAME:-fallback}
-  bool literal = false;                 // written $${NAME}: stands for ${NAME}
-};
-
-bool IsVariableName(std::string_view name) {
-  if (name.empty() || std::isdigit(static_cast<unsigned char>(name[0]))) return false;
-  return std::all_of(name.begin(), name.end(),
-                     [](unsigned char c) { return std::isalnum(c) || c == '_'; });
-}
-
-// Replaces every ${…} of text by a token.  A `$` before anything but `{` means itself.
-std::string MarkReferences(const std::string& text, std::vector<Reference>* references) {
-  std::string out;
-  size_t done = 0;
-  while (true) {
-    const size_t start = text.find("${", done);
-    const size_t end = start == std::string::npos ? start : text.find_first_of("}\n", start);
-    if (end == std::string::npos) break;
-    if (text[end] == '\n') {  // not a reference; the YAML parser will judge it
-      out.append(text, done, end - done);
-      done = end;
-      continue;
-    }
-    const std::string inside = text.substr(start + 2, end - start - 2);
-    const size_t separator = inside.find(":-");
-    Reference reference{.name = inside.substr(0, separator), .fallback = {}};
-    if (separator != std::string::npos) reference.fallback = inside.substr(separator + 2);
-    reference.literal = start > done && text[start - 1] == '$';
-    out.append(text, done, start - done - (reference.literal ? 1 : 0));
-    if (reference.literal) reference.name = inside;
-    out.append(fmt::format("{}{}{}", kTokenStart, references->size(), kTokenEnd));
-    references->push_back(std::move(reference));
-    done = end + 1;
-  }
-  return out.append(text, done);
-}
-
-// What the user wrote (values: no), or what it stands for (values: yes).
-struct Expansion {
-  std::string text;
-  std::string problem;  // empty: none
-};
-
-void ExpandOne(const Reference& reference, const Environment& environment, Expansion* out) {
-  if (reference.literal) {
-    out->text += "${" + reference.name + "}";
-  } else if (!IsVariableName(reference.name)) {
-    out->problem = fmt::format("\"${{{}}}\" names no environment variable", reference.name);
-  } else if (const auto value = environment(reference.name); value && !value->empty()) {
-    out->text += *value;
-  } else if (reference.fallback) {
-    out->text += *reference.fallback;
-  } else if (value) {
-    return;  // set, to nothing
-  } else {
-    out->problem = fmt::format(
-        "${{{0}}} is not set in the environment (${{{0}:-…}} gives a default)", reference.name);
-  }
-}
-
-Expansion Expand(const std::string& scalar, const std::vector<Reference>& references,
-                 const Environment& environment) {
-  Expansion out;
-  size_t done = 0;
-  while (true) {
-    const size_t start = scalar.find(kTokenStart, done);
-    const size_t end = start == std::string::npos ? start : scalar.find(kTokenEnd, start);
-    if (end == std::string::npos) break;
-    const char* const digits = scalar.data() + start + kTokenStart.size();
-    size_t index = references.size();
-    std::from_chars(digits, scalar.data() + end, index);
-    out.text.append(scalar, done, start - done);
-    done = end + kTokenEnd.size();
-    if (index < references.size()) ExpandOne(references[index], environment, &out);
-    if (!out.problem.empty()) return out;
-  }
-  out.text.append(scalar, done);
-  return out;
-}
-
-// ---- Values -------------------------------------------------------------------------------------
-
-// A setter returns what is wrong with the value, or "".
-using Problem = std::string;
-using Values = std::vector<std::string>;
-
-Problem SetBool(const std::string& value, bool* out) {
-  if (value != "true" && value != "false") {
-    return fmt::format("\"{}\" is neither true nor false", value);
-  }
-  *out = value == "true";
-  return "";
-}
-
-Problem SetDuration(const std::string& value, std::chrono::milliseconds* out) {
-  const auto duration = ParseDuration(value);
-  if (!duration) return fmt::format("\"{}\" is not a duration such as 30s, 10m, 24h", value);
-  *out = *duration;
-  return "";
-}
-
-// A name that goes into messages and logs.
-Problem SetId(const std::string& value, std::string* out) {
-  const bool plain = std::all_of(value.begin(), value.end(), [](unsigned char c) {
-    return std::isalnum(c) || c == '.' || c == '_' || c == '-';
-  });
-  if (!plain || value.size() > kMaxIdBytes) {
-    return fmt::format("\"{}\" is not a name of at most {} letters, digits, '.', '_' and '-'",
-                       value, kMaxIdBytes);
-  }
-  *out = value;
-  return "";
-}
-
-Problem SetNodeId(const std::string& value, std::string* out) {
-  if (!value.empty() && ParseHex16(value).value_or(0) == 0) {
-    return fmt::format("\"{}\" is not 16 hexadecimal digits (not all zero)", value);
-  }
-  *out = value;
-  return "";
-}
-
-struct Endpoint {
-  std::string host;  // empty for ipc
-  std::string path;  // of ipc
-  uint32_t port = 0;
-};
-
-std::optional<Endpoint> ParseEndpoint(std::string_view text) {
-  constexpr std::string_view kIpc = "ipc://";
-  constexpr std::string_view kTcp = "tcp://";
-  Endpoint endpoint;
-  if (text.starts_with(kIpc)) {
-    endpoint.path = text.substr(kIpc.size());
-    return endpoint.path.empty() ? std::nullopt : std::make_optional(endpoint);
-  }
-  if (!text.starts_with(kTcp)) return std::nullopt;
-  text.remove_prefix(kTcp.size());
-  const size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos || colon == 0) return std::nullopt;
-  endpoint.host = text.substr(0, colon);
-  const std::string_view port = text.substr(colon + 1);
-  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), endpoint.port);
-  if (error != std::errc() || end != port.data() + port.size()) return std::nullopt;
-  if (endpoint.host.find_first_of(" /") != std::string::npos) return std::nullopt;
-  return endpoint;
-}
-
-Problem SetEndpoint(const std::string& value, std::string* out) {
-  if (value.empty()) return "";
-  const auto endpoint = ParseEndpoint(value);
-  if (!endpoint) return fmt::format("\"{}\" is neither tcp://HOST:PORT nor ipc://PATH", value);
-  // 65535 has no next port for pulls.
-  if (endpoint->path.empty() && (endpoint->port < 1 || endpoint->port > 65534)) {
-    return fmt::format("\"{}\": the port must be 1 to 65534 (pulls use the next one)", value);
-  }
-  if (PullEndpoint(value).size() - std::string_view("ipc://").size() > kMaxUnixPathBytes &&
-      !endpoint->path.empty()) {
-    return fmt::format("\"{}\": with .pull the path has more than {} bytes", value,
-                       kMaxUnixPathBytes);
-  }
-  *out = value;
-  return "";
-}
-
-// Only by what a resolver cannot change: loopback addresses, and the name that must be one (RFC
-// 6761, 6.3).
-bool StaysOnThisMachine(const std::string& text) {
-  const auto endpoint = ParseEndpoint(text);
-  if (!endpoint || !endpoint->path.empty()) return true;
-  std::string host = endpoint->host;
-  if (host == "localhost") return true;
-  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  in_addr four{};
-  if (::inet_pton(AF_INET, host.c_str(), &four) == 1) return (ntohl(four.s_addr) >> 24) == 127;
-  in6_addr six{};
-  return ::inet_pton(AF_INET6, host.c_str(), &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
-}
-
-Problem SetCurveKey(const std::string& value, std::string* out) {
-  if (!replication::IsCurveKey(value)) {
-    return fmt::format("\"{}\" is not a public key of 40 characters (litefs keygen prints one)",
-                       value);
-  }
-  *out = value;
-  return "";
-}
-
-// names_and_keys: a name, its key, the next name, …
-Problem SetPeers(const Values& names_and_keys, std::map<std::string, std::string>* out) {
-  if (names_and_keys.size() / 2 > replication::kMaxPeerKeys) {
-    return fmt::format("more than {} peers", replication::kMaxPeerKeys);
-  }
-  for (size_t i = 0; i + 1 < names_and_keys.size(); i += 2) {
-    std::string name;
-    Problem problem = SetId(names_and_keys[i], &name);
-    if (name.empty() && problem.empty()) problem = "\"\" is not a name";
-    if (problem.empty()) problem = SetCurveKey(names_and_keys[i + 1], &(*out)[name]);
-    if (!problem.empty()) return problem;
-  }
-  return "";
-}
-
-// An endpoint, the key of who listens there, the next endpoint, …
-Problem SetDialKeys(const Values& endpoints_and_keys, std::map<std::string, std::string>* out) {
-  for (size_t i = 0; i + 1 < endpoints_and_keys.size(); i += 2) {
-    const Problem problem = SetCurveKey(endpoints_and_keys[i + 1], &(*out)[endpoints_and_keys[i]]);
-    if (!problem.empty()) return problem;
-  }
-  return "";
-}
-
-Problem SetPath(const std::string& value, std::string* out) {
-  *out = value;
-  return value.empty() ? "\"\" is not a file" : "";
-}
-
-Problem SetGlobs(const Values& values, std::vector<std::string>* out) {
-  if (values.empty()) return "the list is empty: no database would be replicated";
-  if (values.size() > kMaxGlobs) return fmt::format("more than {} globs", kMaxGlobs);
-  for (const std::string& glob : values) {
-    if (glob.empty()) return "\"\" matches no file name";
-    if (glob.find('/') != std::string::npos) {
-      return fmt::format("\"{}\" contains a '/': globs match names of files in `dir`", glob);
-    }
-  }
-  *out = values;
-  return "";
-}
-
-Problem SetRetentionAge(const std::string& value, Config* config) {
-  Problem problem = SetDuration(value, &config->retention.age);
-  if (problem.empty() && config->retention.age < kMinRetentionAge) {
-    problem = fmt::format("\"{}\" is less than 1s", value);
-  }
-  return problem;
-}
-
-Problem SetRetentionSize(const std::string& value, Config* config) {
-  const auto size = ParseSize(value);
-  if (!size) return fmt::format("\"{}\" is not a size such as 64KiB, 256MiB, 10GiB", value);
-  if (*size < kMinRetentionBytes) return fmt::format("\"{}\" is less than 64KiB", value);
-  config->retention.size_bytes = *size;
-  return "";
-}
-
-Problem SetWriteTimeout(const std::string& value, Config* config) {
-  Problem problem = SetDuration(value, &config->write_timeout);
-  if (problem.empty() && config->write_timeout > kMaxWriteTimeout) {
-    problem = fmt::format("\"{}\" is more than 1h", value);
-  }
-  return problem;
-}
-
-Problem SetWhenAway(const std::string& value, Config* config) {
-  if (value != "refuse" && value != "continue") {
-    return fmt::format("\"{}\" is neither refuse nor continue", value);
-  }
-  config->continue_when_away = value == "continue";
-  return "";
-}
-
-Problem SetOnReplicaWrite(const std::string& value, Config* config) {
-  if (value != "busy" && value != "readonly") {
-    return fmt::format("\"{}\" is neither busy nor readonly", value);
-  }
-  config->read_only_replica = value == "readonly";
-  return "";
-}
-
-Problem SetListen(const std::string& value, Config* config) {
-  return value == "off" ? "" : SetEndpoint(value, &config->replication.listen);
-}
-
-Problem SetHttpListen(const std::string& value, Config* config) {
-  config->http = {};
-  if (value.empty() || value == "off") return "";
-  const auto endpoint = ParseEndpoint("tcp://" + value);
-  if (!endpoint || endpoint->port < 1 || endpoint->port > 65535) {
-    return fmt::format("\"{}\" is not HOST:PORT such as 127.0.0.1:7480", value);
-  }
-  config->http = {.host = endpoint->host, .port = static_cast<int>(endpoint->port)};
-  return "";
-}
-
-Problem SetDial(const Values& values, Config* config) {
-  if (values.size() > kMaxDialled) {
-    return fmt::format("{} endpoints, at most {} are allowed", values.size(), kMaxDialled);
-  }
-  std::vector<std::string>& dial = config->replication.dial;
-  dial.clear();
-  for (const std::string& value : values) {
-    std::string endpoint;
-    if (Problem problem = SetEndpoint(value, &endpoint); !problem.empty()) return problem;
-    if (std::find(dial.begin(), dial.end(), endpoint) != dial.end()) {
-      return fmt::format("\"{}\" is there twice", value);
-    }
-    dial.push_back(std::move(endpoint));
-  }
-  return "";
-}
-
-Problem SetLeaseType(const std::string& value) {
-  return value == "static" ? "" : fmt::format("\"{}\" is not known (there is: static)", value);
-}
-
-Problem SetLogLevel(const std::string& value, Config* config) {
-  if (ParseLogLevel(value, &config->log_level)) return "";
-  return fmt::format("\"{}\" is none of debug, info, warn, error", value);
-}
-
-Problem SetDir(const std::string& value, Config* config) {
-  config->dir = value;
-  return value.empty() ? "\"\" is not a directory" : "";
-}
-
-// ---- Keys ---------------------------------------------------------------------------------------
-
-struct Setting {
-  std::string_view key;
-  Problem (*set)(const Values& values, Config* config);
-  enum class Shape { kValue, kList, kNames } shape = Shape::kValue;  // kNames: of keys to values
-};
-
-// Every key there is.  README.md has the same table for its readers.
-constexpr std::array kSettings = {
-    Setting{"dir", [](const Values& v, Config* c) { return SetDir(v[0], c); }},
-    Setting{"databases", [](const Values& v, Config* c) { return SetGlobs(v, &c->databases); },
-            Setting::Shape::kList},
-    Setting{"node-id", [](const Values& v, Config* c) { return SetNodeId(v[0], &c->node_id); }},
-    Setting{"cluster-id", [](const Values& v, Config* c) { return SetId(v[0], &c->cluster_id); }},
-    Setting{"insecure", [](const Values& v, Config* c) { return SetBool(v[0], &c->insecure); }},
-    Setting{"http.listen", [](const Values& v, Config* c) { return SetHttpListen(v[0], c); }},
-    Setting{"lease.type", [](const Values& v, Config*) { return SetLeaseType(v[0]); }},
-    Setting{"lease.primary", [](const Values& v, Config* c) { return SetBool(v[0], &c->primary); }},
-    Setting{"replication.listen", [](const Values& v, Config* c) { return SetListen(v[0], c); }},
-    Setting{"replication.primary",
-            [](const Values& v, Config* c) { return SetEndpoint(v[0], &c->replication.primary); }},
-    Setting{"replication.accept",
-            [](const Values& v, Config* c) { return SetEndpoint(v[0], &c->replication.accept); }},
-    Setting{"replication.dial", SetDial, Setting::Shape::kList},
-    Setting{"replication.publish",
-            [](const Values& v, Config* c) { return SetBool(v[0], &c->replication.publish); }},
-    Setting{"retention.age", [](const Values& v, Config* c) { return SetRetentionAge(v[0], c); }},
-    Setting{"retention.size", [](const Values& v, Config* c) { return SetRetentionSize(v[0], c); }},
-    Setting{"security.key-file",
-            [](const Values& v, Config* c) { return SetPath(v[0], &c->security.key_file); }},
-    Setting{"security.dial-keys",
-            [](const Values& v, Config* c) { return SetDialKeys(v, &c->security.dial_keys); },
-            Setting::Shape::kNames},
-    Setting{"security.peers",
-            [](const Values& v, Config* c) { return SetPeers(v, &c->security.peers); },
-            Setting::Shape::kNames},
-    Setting{"security.peers-file",
-            [](const Values& v, Config* c) { return SetPath(v[0], &c->security.peers_file); }},
-    Setting{"security.primary-key",
-            [](const Values& v, Config* c) { return SetCurveKey(v[0], &c->security.primary_key); }},
-    Setting{"on-replica-write",
-            [](const Values& v, Config* c) { return SetOnReplicaWrite(v[0], c); }},
-    Setting{"when-away", [](const Values& v, Config* c) { return SetWhenAway(v[0], c); }},
-    Setting{"write-timeout", [](const Values& v, Config* c) { return SetWriteTimeout(v[0], c); }},
-    Setting{"log.level", [](const Values& v, Config* c) { return SetLogLevel(v[0], c); }},
-};
-
-const Setting* FindSetting(std::string_view key) {
-  const auto found = std::find_if(kSettings.begin(), kSettings.end(),
-                                  [&](const Setting& setting) { return setting.key == key; });
-  return found == kSettings.end() ? nullptr : &*found;
-}
 
 // Keys are written write-timeout or write_timeout, as the reader likes.
 std::string WithHyphens(std::string key) {
   std::replace(key.begin(), key.end(), '_', '-');
   return key;
 }
-
-bool IsSection(std::string_view key) {
-  return std::any_of(kSettings.begin(), kSettings.end(), [&](const Setting& setting) {
-    return setting.key.size() > key.size() && setting.key.starts_with(key) &&
-           setting.key[key.size()] == '.';
-  });
-}
-
-// Levenshtein's distance.
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
-    }
-  }
-  return row.back();
-}
-
-std::string_view LastPart(std::string_view key) {
-  const size_t dot = key.rfind('.');
-  return dot == std::string_view::npos ? key : key.substr(dot + 1);
-}
-
-// " (did you mean X?)", or the keys there are.
-std::string Suggest(const std::string& normal) {
-  std::string_view best;
-  size_t best_distance = 3;  // two typing errors
-  for (const Setting& setting : kSettings) {
-    std::vector<std::string_view> candidates = {setting.key};
-    if (const size_t dot = setting.key.find('.'); dot != std::string_view::npos) {
-      candidates.push_back(setting.key.substr(0, dot));
-    }
-    for (const std::string_view candidate : candidates) {
-      size_t distance = EditDistance(normal, candidate);
-      // The right word in the wrong section is one error.
-      if (LastPart(normal) == LastPart(candidate)) distance = std::min<size_t>(distance, 1);
-      if (distance < best_distance) {
-        best = candidate;
-        best_distance = distance;
-      }
-    }
-  }
-  if (!best.empty()) return fmt::format(" (did you mean {}?)", best);
-  std::string all;
-  for (const Setting& setting : kSettings)
-    fmt::format_to(std::back_inserter(all), " {}", setting.key);
-  return " (there are:" + all + ")";
-}
-
-// ---- Walk ---------------------------------------------------------------------------------------
 
 // Takes one parsed file into a Config.
 class Walker {
@@ -492,7 +44,10 @@ class Walker {
   absl::StatusOr<Config> Walk(const YAML::Node& root) {
     if (!root.IsDefined() || root.IsNull()) return config_;
     RETURN_IF_ERROR(WalkSection(root, ""));
-    RETURN_IF_ERROR(CheckTogether());
+    if (const auto bad =
+            CheckTogether(config_, [this](const char* key) { return lines_.contains(key); })) {
+      return Error(LineOf(bad->line_of), bad->key, bad->problem);
+    }
     return config_;
   }
 
@@ -558,90 +113,6 @@ class Walker {
     return absl::OkStatus();
   }
 
-  // What no key can see by itself.
-  absl::Status CheckTogether() const {
-    const ReplicationConfig& replication = config_.replication;
-    if (config_.primary && !replication.primary.empty()) {
-      return Error(LineOf("replication.primary"), "replication.primary",
-                   "only a replica follows another node (set lease.primary: false, or remove it)");
-    }
-    if (config_.primary && !replication.accept.empty()) {
-      return Error(LineOf("replication.accept"), "replication.accept",
-                   "only a replica waits for a primary (set lease.primary: false, or remove it)");
-    }
-    if (!config_.primary && replication.primary.empty() && replication.accept.empty()) {
-      return Error(LineOf("lease.primary"), "lease.primary",
-                   "a replica needs replication.primary, the endpoint of its primary, or "
-                   "replication.accept, where the primary connects to it");
-    }
-    if (!replication.primary.empty() && !replication.accept.empty()) {
-      return Error(LineOf("replication.accept"), "replication.accept",
-                   "a replica either follows replication.primary or waits for it, not both");
-    }
-    RETURN_IF_ERROR(CheckSecurity());
-    std::vector<std::pair<std::string, std::string>> endpoints = {
-        {"replication.listen", replication.listen},
-        {"replication.primary", replication.primary},
-        {"replication.accept", replication.accept}};
-    for (const std::string& endpoint : replication.dial) {
-      endpoints.emplace_back("replication.dial", endpoint);
-    }
-    for (const auto& [key, endpoint] : endpoints) {
-      if (config_.insecure || !config_.security.key_file.empty()) continue;
-      if (StaysOnThisMachine(endpoint)) continue;
-      return Error(LineOf(key), key,
-                   fmt::format("\"{}\" leaves this machine: set security.key-file (litefs keygen "
-                               "makes one), or, on a network that you trust, insecure: true",
-                               endpoint));
-    }
-    return CheckHttp();
-  }
-
-  absl::Status CheckHttp() const {
-    const HttpConfig& http = config_.http;
-    if (config_.insecure || StaysOnThisMachine(fmt::format("tcp://{}:{}", http.host, http.port))) {
-      return absl::OkStatus();
-    }
-    return Error(LineOf("http.listen"), "http.listen",
-                 fmt::format("\"{}:{}\" can be reached from other machines, and the API knows no "
-                             "authentication: listen on 127.0.0.1, or set insecure: true",
-                             http.host, http.port));
-  }
-
-  absl::Status CheckSecurity() const {
-    const ReplicationConfig& replication = config_.replication;
-    const SecurityConfig& security = config_.security;
-    const std::string kKeyFile = "security.key-file";
-    if (security.key_file.empty()) {
-      for (const char* const key : {"security.peers", "security.peers-file", "security.primary-key",
-                                    "security.dial-keys"}) {
-        if (!lines_.contains(key)) continue;
-        return Error(LineOf(key), key,
-                     "has no effect without security.key-file, this node's own key (litefs keygen "
-                     "makes one)");
-      }
-      return absl::OkStatus();
-    }
-    if (!replication.primary.empty() && security.primary_key.empty()) {
-      return Error(LineOf(kKeyFile), kKeyFile,
-                   "with keys, security.primary-key must say which is the primary's (litefs keygen "
-                   "--show FILE prints it there)");
-    }
-    for (const std::string& endpoint : replication.dial) {
-      if (security.dial_keys.contains(endpoint)) continue;
-      return Error(LineOf(kKeyFile), kKeyFile,
-                   fmt::format("with keys, security.dial-keys must say which is the key of \"{}\" "
-                               "(litefs keygen --show FILE prints it there)",
-                               endpoint));
-    }
-    const bool lets_in = !replication.listen.empty() || !replication.accept.empty();
-    if (lets_in && security.peers.empty() && security.peers_file.empty()) {
-      return Error(LineOf(kKeyFile), kKeyFile,
-                   "with keys, security.peers or security.peers-file must say who may connect");
-    }
-    return absl::OkStatus();
-  }
-
   int LineOf(const std::string& key) const {
     const auto found = lines_.find(key);
     return found == lines_.end() ? 1 : found->second;
@@ -685,44 +156,6 @@ std::string AbsolutePath(const std::filesystem::path& base, const std::string& p
 std::optional<std::string> ProcessEnvironment(const std::string& name) {
   const char* const value = std::getenv(name.c_str());
   return value == nullptr ? std::nullopt : std::make_optional<std::string>(value);
-}
-
-std::optional<std::chrono::milliseconds> ParseDuration(std::string_view text) {
-  uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc()) return std::nullopt;
-  const std::string_view unit = text.substr(static_cast<size_t>(end - text.data()));
-  constexpr std::array<std::pair<std::string_view, uint64_t>, 5> kUnits = {
-      {{"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}}};
-  constexpr uint64_t kMaxMs = uint64_t{100} * 365 * 86'400'000;
-  if (unit.empty() && number == 0) return std::chrono::milliseconds(0);
-  for (const auto& [name, ms] : kUnits) {
-    if (unit != name) continue;
-    if (number > kMaxMs / ms) return std::nullopt;
-    return std::chrono::milliseconds(number * ms);
-  }
-  return std::nullopt;
-}
-
-std::optional<uint64_t> ParseSize(std::string_view text) {
-  uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc()) return std::nullopt;
-  const std::string_view unit = text.substr(static_cast<size_t>(end - text.data()));
-  constexpr std::array<std::pair<std::string_view, unsigned>, 5> kUnits = {
-      {{"B", 0}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}}};
-  for (const auto& [name, shift] : kUnits) {
-    if (unit != name) continue;
-    if (number > ((uint64_t{1} << 63) - 1) >> shift) return std::nullopt;
-    return number << shift;
-  }
-  return std::nullopt;
-}
-
-std::string PullEndpoint(const std::string& endpoint) {
-  const auto parsed = ParseEndpoint(endpoint);
-  if (!parsed || !parsed->path.empty()) return endpoint + ".pull";
-  return fmt::format("tcp://{}:{}", parsed->host, parsed->port + 1);
 }
 
 absl::StatusOr<Config> ParseConfig(const std::string& text, const std::string& name,

@@ -1,5 +1,5 @@
 // The configuration: YAML with ${ENV} expansion to a checked Config.  Every key, default and limit
-// of it is in config.cc, in one table.  With no file at all, the defaults make a single primary.
+// is in config_settings.cc, in one table.  With no file at all, the defaults make a single primary.
 //
 // Every error is one line that names the file, the line, the key and the value:
 //
@@ -59,13 +59,23 @@ struct SecurityConfig {
   std::map<std::string, std::string> dial_keys;  // of those of replication.dial, by endpoint
 };
 
+struct LeaseConfig {
+  enum class Type { kStatic, kEtcd, kConsul };
+  Type type = Type::kStatic;
+  std::vector<std::string> urls;  // http(s)://HOST:PORT of the servers, tried in turn
+  std::string key = "litefs";     // under which all of it is kept there
+  std::string token;              // Consul's, for its ACLs
+  std::chrono::milliseconds ttl = std::chrono::seconds(10);
+};
+
 struct Config {
   std::string dir;                             // absolute
   std::vector<std::string> databases = {"*"};  // globs (fnmatch) of file names
   std::string node_id;     // 16 hex digits; empty: made at the first start, and kept
   std::string cluster_id;  // empty: likewise; a replica takes the primary's
-  bool primary = true;     // lease.type static: does this node write?
+  bool primary = true;     // does this node write? Other types: while it holds the lease
   bool insecure = false;   // may speak to other machines, unauthenticated
+  LeaseConfig lease;
   ReplicationConfig replication;
   HttpConfig http;
   SecurityConfig security;

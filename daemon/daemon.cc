@@ -24,6 +24,9 @@
 #include "common/posix_io.h"
 #include "common/status_macros.h"
 #include "daemon/http/http_server.h"
+#include "daemon/lease/consul_lease.h"
+#include "daemon/lease/etcd_lease.h"
+#include "daemon/lease/keeper.h"
 #include "daemon/node_replication.h"
 #include "daemon/session/session_server.h"
 #include "daemon/store/node_directory.h"
@@ -35,16 +38,31 @@ namespace {
 
 using session::SessionServer;
 
+// At the end of a reign, for apps that are in a transaction: they cannot commit any more.
+constexpr std::chrono::milliseconds kDrainLimit{1000};
+
 class Daemon {
  public:
   explicit Daemon(const DaemonOptions& options) : options_(options), config_(options.config) {}
-  ~Daemon() { StopThreads(); }
+  ~Daemon() {
+    StopLease();
+    StopThreads();
+  }
 
   absl::Status Start();
-  absl::Status Run() { return server_->Run(); }
+  bool HasLease() const { return config_.lease.type != LeaseConfig::Type::kStatic; }
+  absl::Status Run() {
+    const absl::Status status = server_->Run();
+    StopLease();
+    return status;
+  }
 
  private:
   absl::Status StartHttp();
+  void StartLease();
+  void StopLease();
+  lease::Positions Positions();
+  nlohmann::json LeaseStatus();
   void StopThreads();
   void SignalReady();
   void Control(const std::string& text, SessionServer::Respond respond);
@@ -61,6 +79,7 @@ class Daemon {
   std::unique_ptr<SessionServer> server_;
   std::unique_ptr<NodeReplication> replication_;
   std::unique_ptr<http::HttpServer> http_;
+  std::unique_ptr<lease::LeaseKeeper> keeper_;
   std::vector<std::thread> exports_;
   const std::chrono::nanoseconds started_ = SystemClock().Boot();
 };
@@ -84,7 +103,8 @@ absl::Status Daemon::Start() {
                                                                         : ipc::WhenAway::kRefuse));
   page.on_replica_write.store(static_cast<uint32_t>(
       config_.read_only_replica ? ipc::OnReplicaWrite::kReadOnly : ipc::OnReplicaWrite::kBusy));
-  page.lease_deadline_ns.store(ipc::kNoDeadline);
+  page.epoch.store(node_->epoch());
+  page.lease_deadline_ns.store(HasLease() ? 0 : ipc::kNoDeadline);
   ASSIGN_OR_RETURN(store_,
                    store::Store::Open(
                        {.node = node_.get(),
@@ -111,6 +131,7 @@ absl::Status Daemon::Start() {
   replication_ = std::make_unique<NodeReplication>(config_, node_.get(), store_.get());
   RETURN_IF_ERROR(EndpointError(replication_->Start()));
   RETURN_IF_ERROR(EndpointError(StartHttp()));
+  if (HasLease()) StartLease();
   LogInfo("daemon", fmt::format("ready dir={} node={} cluster={} role={}", config_.dir,
                                 Hex16(node_->node_id()), node_->cluster_id(),
                                 config_.primary ? "primary" : "replica"));
@@ -133,6 +154,71 @@ absl::Status Daemon::StartHttp() {
       http::HttpServer::Start(
           {.host = config_.http.host, .port = config_.http.port, .ask = ask, .events = &events_}));
   return absl::OkStatus();
+}
+
+// ---- The lease
+// -----------------------------------------------------------------------------------
+
+std::unique_ptr<lease::Lease> Connect(const LeaseConfig& config) {
+  lease::LeaseOptions options{
+      .urls = config.urls, .key = config.key, .token = config.token, .ttl = config.ttl};
+  if (config.type == LeaseConfig::Type::kConsul) {
+    return std::make_unique<lease::ConsulLease>(std::move(options), &SystemClock());
+  }
+  return std::make_unique<lease::EtcdLease>(std::move(options), &SystemClock());
+}
+
+lease::Positions Daemon::Positions() {
+  lease::Positions positions;
+  for (store::Store::Entry* entry : store_->All()) {
+    positions.Add(entry->database->name(), entry->database->log().tip());
+  }
+  return positions;
+}
+
+void Daemon::StartLease() {
+  ipc::StatusPage& page = status_->status();
+  keeper_ = std::make_unique<lease::LeaseKeeper>(
+      lease::LeaseKeeper::Options{
+          .self = {.node_id = Hex16(node_->node_id()),
+                   .endpoint = config_.replication.listen,
+                   .cluster_id = node_->cluster_id()},
+          .ttl = config_.lease.ttl,
+          .clock = &SystemClock(),
+          .known_epoch = node_->epoch(),
+          .positions = [this] { return Positions(); },
+          .on_epoch = [this, &page](uint64_t epoch) -> absl::Status {
+            RETURN_IF_ERROR(node_->NoteEpoch(epoch));
+            page.epoch.store(epoch);
+            server_->Post([this] {
+              if (const absl::Status status = replication_->Publish(); !status.ok()) {
+                LogError("daemon", fmt::format("replicas are not served: {}", status.ToString()));
+              }
+            });
+            return absl::OkStatus();
+          },
+          .on_deadline =
+              [&page](lease::BootTime deadline) {
+                page.lease_deadline_ns.store(static_cast<uint64_t>(deadline.count()));
+              },
+          .drain = [this] { server_->Drain(kDrainLimit); }},
+      Connect(config_.lease));
+  keeper_->Start();
+}
+
+void Daemon::StopLease() {
+  if (keeper_ != nullptr) keeper_->Stop();
+}
+
+nlohmann::json Daemon::LeaseStatus() {
+  if (keeper_ == nullptr) return {{"type", "static"}, {"epoch", node_->epoch()}};
+  const lease::KeeperStatus status = keeper_->Status();
+  return {{"type", config_.lease.type == LeaseConfig::Type::kEtcd ? "etcd" : "consul"},
+          {"epoch", node_->epoch()},
+          {"holds", status.holds},
+          {"owner", status.owner},
+          {"problem", status.problem},
+          {"times_lost", status.times_lost}};
 }
 
 void Daemon::StopThreads() {
@@ -262,6 +348,7 @@ nlohmann::json Daemon::Status() {
           {"dir", config_.dir},
           {"uptime_ms", uptime.count()},
           {"databases", databases},
+          {"lease", LeaseStatus()},
           {"replication", replication_->StatusJson()},
           {"counters", std::move(counters_json)}};
 }

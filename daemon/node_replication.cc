@@ -47,14 +47,29 @@ absl::Status NodeReplication::Start() {
                     LogError("daemon", status.ToString());
                   }
                 },
+            .epoch = node_->epoch(),
+            .on_epoch =
+                [this](uint64_t epoch) {
+                  if (const absl::Status status = node_->NoteEpoch(epoch); !status.ok()) {
+                    LogError("daemon", status.ToString());
+                  }
+                },
             .on_session =
                 [this](const std::string& cluster_id, uint64_t epoch, const std::string& path) {
                   if (server_ != nullptr) server_->Renew(cluster_id, epoch, path);
                 }},
         sink_.get());
   }
-  if (serves()) RETURN_IF_ERROR(StartServer());
+  const bool reign_comes_first = config_.lease.type != LeaseConfig::Type::kStatic;
+  if (serves() && !reign_comes_first) RETURN_IF_ERROR(StartServer());
   return client_ == nullptr ? absl::OkStatus() : client_->Start();
+}
+
+absl::Status NodeReplication::Publish() {
+  if (!serves()) return absl::OkStatus();
+  if (server_ != nullptr) server_->Stop();
+  server_.reset();
+  return StartServer();
 }
 
 absl::Status NodeReplication::StartServer() {
@@ -67,6 +82,7 @@ absl::Status NodeReplication::StartServer() {
           .pull_endpoint = replication.listen.empty() ? "" : PullEndpoint(replication.listen),
           .cluster_id = node_->cluster_id(),
           .node_id = Hex16(node_->node_id()),
+          .epoch = node_->epoch(),
           .publish = replication.publish,
           .security = security_,
           .dial = replication.dial,

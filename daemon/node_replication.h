@@ -37,6 +37,8 @@ class NodeReplication {
 
   absl::Status Start();
   void Stop();
+  // On a primary with a lease, when its reign begins: serves replicas, in the node's epoch.
+  absl::Status Publish();
 
   // Store::Options::on_commit of a primary.
   void Committed(const std::string& database, ltx::TxId min_txid, ltx::TxId max_txid);

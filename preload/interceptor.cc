@@ -166,7 +166,9 @@ void Interceptor::RunBefore(Call* call) {
   const Plan& plan = call->plan_;
   const bool noted = db.noted.load(std::memory_order_acquire);
   if (plan.before == Before::kNothing || db.foreign.load()) return;
-  if (!noted && plan.before != Before::kBecomeWriter && plan.before != Before::kDrain) return;
+  const bool always = plan.before == Before::kBecomeWriter || plan.before == Before::kDrain ||
+                      plan.before == Before::kMayCommit;
+  if (!noted && !always) return;
   FutexLockHolder hold(db.lock);
   SessionChannel channel(db);
   int rc = 0;
@@ -182,6 +184,9 @@ void Interceptor::RunBefore(Call* call) {
       break;
     case Before::kPrepare:
       channel.Prepare(true);
+      break;
+    case Before::kMayCommit:
+      rc = channel.MayCommit();
       break;
     case Before::kCommit:
       rc = channel.Commit(0, true);
@@ -282,7 +287,7 @@ Call Interceptor::BeginPlannedWrite(int fd, FdEntry entry, Write write, bool pos
   Call call = Begin(fd, entry, PlanWrite(entry.kind(), locks, write));
   call.range_.offset = write.offset;
   call.positional_ = positional;
-  if (entry.kind() == FileKind::kWal && !locks.shm_write) {
+  if (entry.kind() == FileKind::kWal && (locks.frame_begun || IsCommitFrameHeader(write))) {
     db.ChangeLocks([&write](Locks* now) { NoteWrite(FileKind::kWal, now, write); });
   }
   return call;

@@ -390,9 +390,13 @@ int SessionChannel::Commit(uint64_t flags, bool wait) {
     if ((wait ? Connect() : TryConnect(ReplyDeadline())) < 0) {
       return db_.foreign.load() || (!RefusedForGood() && MayContinue()) ? 0 : -EIO;
     }
-    if (CheckLease() < 0) return -EIO;
+    const bool in_time = CheckLease() == 0;
     int answer = 0;
     const int rc = CommitOnce(flags, ReplyDeadline(), &answer);
+    if (rc == 0 && answer == 0 && in_time && CheckLease() < 0) {
+      Done(EIO);  // it took too long: now the daemon says whether this is a commit or a rollback
+      continue;
+    }
     if (rc == 0 && answer != 0) ReturnToPending();
     if (rc == 0) return -answer;
     if (rc == -ETIMEDOUT || RefusedForGood() || ipc::MonotonicNow() >= give_up) {
@@ -400,6 +404,16 @@ int SessionChannel::Commit(uint64_t flags, bool wait) {
       return !RefusedForGood() && MayContinue() ? 0 : -EIO;
     }
   }
+}
+
+int SessionChannel::MayCommit() {
+  if (session_.status == nullptr) {
+    const int rc = MapStatusFile();
+    if (rc < 0) return rc == -ENOENT ? 0 : -EIO;  // no daemon has ever been here
+  }
+  if (CheckLease() == 0) return 0;
+  ConnectBy(ReplyDeadline());  // only the daemon knows whether the database is its own
+  return db_.foreign.load() ? 0 : -EIO;
 }
 
 void SessionChannel::Done(int error) {

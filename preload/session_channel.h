@@ -44,8 +44,10 @@ class SessionChannel {
   // commit.
   void Prepare(bool synced);
   // Waits until the daemon has prepared the transaction, with wait also through its restarts.  -EIO
-  // if it stays away or the lease is over, or the daemon's error.
+  // if it stays away, or the daemon's error: past the lease, EIO for what is no rollback.
   int Commit(uint64_t flags, bool wait);
+  // At a commit point that the daemon is not asked about: -EIO past the lease.
+  int MayCommit();
   // Ends the transaction: the commit point's call returned error.
   void Done(int error);
   // Frames are about to vanish: returns when the daemon has them.  Waits for an absent daemon only

@@ -7,6 +7,12 @@
 #include "common/sqlite_format.h"
 
 namespace litefs::preload {
+
+bool IsCommitFrameHeader(const Write& write) {
+  return write.length == sqlite::kWalFrameHeaderBytes && write.head.size() >= 8 &&
+         LoadBig32(write.head.data() + 4) != 0;
+}
+
 namespace {
 
 using sqlite::kShmReadLock0;
@@ -35,11 +41,6 @@ bool ZeroesJournal(const Write& write) {
          std::string_view(write.head.data(), n).find_first_not_of('\0') == std::string_view::npos;
 }
 
-bool IsCommitFrameHeader(const Write& write) {
-  return write.length == sqlite::kWalFrameHeaderBytes && write.head.size() >= 8 &&
-         LoadBig32(write.head.data() + 4) != 0;
-}
-
 // SQLite writes a WAL's header, frame headers and pages one by one.  Any other length may be a
 // whole frame or several.
 bool IsWholeFrame(const Write& write) {
@@ -49,10 +50,13 @@ bool IsWholeFrame(const Write& write) {
 }
 
 Plan PlanWalWrite(const Locks& locks, const Write& write) {
-  if (locks.shm_write) return {};
-  if (write.offset == 0) return Drain(ipc::DrainReason::kRestart, EIO);
+  if (!locks.shm_write && write.offset == 0) return Drain(ipc::DrainReason::kRestart, EIO);
   const bool page_of_commit = locks.frame_begun && write.length != sqlite::kWalFrameHeaderBytes;
-  return {.after = page_of_commit || IsWholeFrame(write) ? After::kBell : After::kNothing};
+  const bool ends_frame = page_of_commit || IsWholeFrame(write);
+  // A commit frame counts when all of it is there: the page is the last chance to refuse it.
+  const bool commits = ends_frame || IsCommitFrameHeader(write);
+  return {.before = commits ? Before::kMayCommit : Before::kNothing,
+          .after = ends_frame && !locks.shm_write ? After::kBell : After::kNothing};
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ struct alignas(8) Locks {
   bool exclusive = false;     // EXCLUSIVE on the database file
   bool shm_write = false;     // WAL_WRITE_LOCK
   uint8_t shm_read = 0;       // WAL_READ_LOCK(0..4), shared, one bit each
-  bool frame_begun = false;   // WAL without shm locks: a commit frame's header is written
+  bool frame_begun = false;   // WAL: a commit frame's header is written
   bool journal_open = false;  // a rollback journal is open for writing
   bool reserved = false;      // RESERVED on the database file
   // EXCLUSIVE was taken without RESERVED: to roll back a hot journal, whose writer may have died
@@ -35,6 +35,7 @@ enum class Before : uint8_t {
   kCommit,        // the app can be refused
   kRecheck,       // it cannot
   kDrain,
+  kMayCommit,  // past the lease the call is refused
 };
 enum class After : uint8_t { kNothing, kNoteRange, kNoteSize, kBell, kRecheck };
 
@@ -53,6 +54,8 @@ struct Write {
   std::string_view head;
 };
 Plan PlanWrite(FileKind kind, const Locks& locks, const Write& write);
+// True for the header of a WAL frame that ends a transaction.
+bool IsCommitFrameHeader(const Write& write);
 // Remembers a frame's header written to a WAL.
 void NoteWrite(FileKind kind, Locks* locks, const Write& write);
 // True if the write shows that an empty or unreadable file is no database after all.

@@ -115,6 +115,16 @@ std::string ReplicationText(const nlohmann::json& replication) {
   return out.empty() ? "replication: off\n" : out + SecurityText(replication);
 }
 
+// Empty for a static lease, of which there is nothing to say.
+std::string LeaseText(const nlohmann::json& status) {
+  const auto lease = status.find("lease");
+  if (lease == status.end() || Text(*lease, "type") == "static") return "";
+  const std::string problem = Text(*lease, "problem");
+  return fmt::format("lease: {}, {}, epoch {}{}{}\n", Text(*lease, "type"),
+                     Flag(*lease, "holds") ? "held by this node" : "NOT HELD, apps cannot write",
+                     Number(*lease, "epoch"), problem.empty() ? "" : ": ", problem);
+}
+
 std::string StatusText(const nlohmann::json& status) {
   const auto replication = status.find("replication");
   std::string out =
@@ -124,6 +134,7 @@ std::string StatusText(const nlohmann::json& status) {
                 {"role", Text(status, "role")},
                 {"node", Text(status, "node_id")},
                 {"cluster", Text(status, "cluster_id")}});
+  out += LeaseText(status);
   out += "\n" + DatabaseTable(status);
   if (replication != status.end()) out += "\n" + ReplicationText(*replication);
   return out;

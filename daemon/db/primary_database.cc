@@ -1,11 +1,13 @@
 #include "daemon/db/primary_database.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "common/check.h"
 #include "common/log.h"
+#include "common/posix_io.h"
 #include "common/sqlite_format.h"
 #include "common/status_macros.h"
 #include "daemon/db/next_file.h"
@@ -399,6 +401,11 @@ absl::Status PrimaryDatabase::Commit(SessionId session, bool sync, bool recheck)
   return absl::OkStatus();
 }
 
+bool PrimaryDatabase::HasPreparedChange() {
+  MutexLock lock(mu_);
+  return chain_->prepared();
+}
+
 void PrimaryDatabase::Done(SessionId session, int error) {
   MutexLock lock(mu_);
   if (pending_ != session) return;
@@ -477,6 +484,18 @@ absl::Status PrimaryDatabase::CaptureWalLocked() {
     MakeNextFile(chain_->log());
   }
   return files.status();
+}
+
+bool PrimaryDatabase::HasWriter() {
+  MutexLock lock(mu_);
+  if (!file_.is_open()) return false;
+  const absl::StatusOr<bool> reserved = sqlite::IsLocked(file_.fd(), sqlite::kReservedByte, 1);
+  if (!reserved.ok() || *reserved) return true;
+  const absl::StatusOr<UniqueFd> shm =
+      OpenFile(options_.path + std::string(sqlite::kShmSuffix), O_RDONLY);
+  if (!shm.ok()) return !absl::IsNotFound(shm.status());
+  const absl::StatusOr<bool> writing = sqlite::IsLocked(shm->get(), sqlite::kShmWriteLock, 1);
+  return !writing.ok() || *writing;
 }
 
 absl::Status PrimaryDatabase::CaptureWal() {

@@ -53,8 +53,14 @@ class PrimaryDatabase final : public Database {
   absl::Status Commit(SessionId session, bool sync, bool recheck) EXCLUDES(mu_);
   void Done(SessionId session, int error) EXCLUDES(mu_);
   void SessionEnded(SessionId session) EXCLUDES(mu_);
+  // Whether what was prepared changes anything: a rollback does not.
+  bool HasPreparedChange() EXCLUDES(mu_);
   // The session whose Done is awaited.
   std::optional<SessionId> pending_session() EXCLUDES(mu_);
+
+  // Whether a process is in a write transaction, by SQLite's write lock; also if that cannot be
+  // known.
+  bool HasWriter() EXCLUDES(mu_);
 
   // Captures what the WAL holds.
   absl::Status CaptureWal() EXCLUDES(mu_);

@@ -39,7 +39,8 @@ ReplicationClient::ReplicationClient(Options options, ChainSink* sink)
     : options_(std::move(options)),
       status_(options_.clock),
       follower_(sink, &status_),
-      cluster_id_(options_.cluster_id) {}
+      cluster_id_(options_.cluster_id),
+      highest_epoch_(options_.epoch) {}
 
 ReplicationClient::~ReplicationClient() { Stop(); }
 
@@ -344,6 +345,7 @@ void ReplicationClient::OnWelcome(const Envelope& envelope, const Welcome& welco
     if (options_.on_cluster_adopted) options_.on_cluster_adopted(cluster_id_);
   }
   session_ = envelope;
+  if (envelope.epoch > highest_epoch_ && options_.on_epoch) options_.on_epoch(envelope.epoch);
   highest_epoch_ = envelope.epoch;
   state_ = State::kOnline;
   attempts_ = 0;

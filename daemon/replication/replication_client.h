@@ -43,6 +43,9 @@ class ReplicationClient {
     Security security = {};  // with the key of pull_endpoint and pub_endpoint
     // Called on the client's thread when a cluster id was adopted.
     std::function<void(const std::string& cluster_id)> on_cluster_adopted = {};
+    uint64_t epoch = 0;  // the last that this node knows: an earlier primary is not followed
+    // Called on the client's thread when a primary of a later epoch is followed.
+    std::function<void(uint64_t epoch)> on_epoch = {};
     // Called there when a session begins, with its primary's epoch, and the nodes by which its
     // files come, ourselves included (Welcome::path).
     std::function<void(const std::string& cluster_id, uint64_t epoch, const std::string& path)>

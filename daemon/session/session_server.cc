@@ -17,6 +17,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"
@@ -35,6 +36,7 @@ constexpr int64_t kWantReportMs = 60'000;
 constexpr int kFirstLookMs = 200;  // from a change in the directory to a look at it,
 constexpr int kLastLookMs = 500;   // and while a program without the shim holds its lock
 constexpr int64_t kSlowEventMs = 2000;
+constexpr int kDrainLookMs = 5;
 constexpr int kSendBufferBytes = 256 << 10;
 // Between two looks at the bells of writers that outrun us: this many times as long as the look
 // took.
@@ -288,6 +290,23 @@ void SessionServer::CaptureAll() {
     if (entry->primary->NeedsAttention()) entry->primary->Attend();
     attention_ |= entry->primary->NeedsAttention();
   }
+}
+
+void SessionServer::Drain(std::chrono::milliseconds limit) {
+  if (!options_.store->primary()) return;
+  const int64_t end = NowMs() + limit.count();
+  while (true) {
+    bool busy = false;
+    for (store::Store::Entry* entry : options_.store->All()) {
+      const bool writer = entry->primary->HasWriter();
+      ServeAll(entry);  // after the look: what was done before it is in the sockets
+      busy |= writer || entry->primary->pending_session().has_value();
+    }
+    if (!busy || NowMs() >= end) break;
+    epoll_event event;
+    ::epoll_wait(epoll_.get(), &event, 1, kDrainLookMs);
+  }
+  CaptureAll();
 }
 
 void SessionServer::Tick() {
@@ -577,13 +596,27 @@ bool SessionServer::HandleEvent(Session& session, uint32_t type, std::string_vie
   }
 }
 
+// The shim has looked as well, but its message may have waited for us.
+bool SessionServer::PastLease() const {
+  const uint64_t deadline = options_.status->status().lease_deadline_ns.load();
+  return deadline != ipc::kNoDeadline &&
+         static_cast<uint64_t>(SystemClock().Boot().count()) >= deadline;
+}
+
 bool SessionServer::HandleCommit(Session& session, std::string_view message) {
   ipc::Commit commit;
   if (!ipc::Decode(message, &commit)) return false;
   SettlePending(session);
   AddRanges(session, commit.ranges, commit.flags);
-  const absl::Status status = session.entry->primary->Commit(
+  absl::Status status = session.entry->primary->Commit(
       session.id, (commit.flags & ipc::kFlagSynced) != 0, (commit.flags & ipc::kFlagRecheck) != 0);
+  // Past the lease nothing is committed; a rollback ends with the same calls and must be let
+  // through.
+  if (status.ok() && (commit.flags & ipc::kFlagRecheck) == 0 && PastLease() &&
+      session.entry->primary->HasPreparedChange()) {
+    session.entry->primary->Done(session.id, EIO);
+    status = absl::FailedPreconditionError("past the lease");
+  }
   attention_ |= session.entry->primary->NeedsAttention();
   return Send(session, ipc::Reply{.id = commit.id, .error = ErrnoOf(status)});
 }

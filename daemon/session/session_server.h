@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 
 #include <atomic>
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -60,6 +61,10 @@ class SessionServer {
   // Captures every database's WAL now, and what programs without the shim have done.  On the
   // server's thread.
   void CaptureAll();
+  // For a node that is fenced, so that no new commit is let through: takes in what the sessions
+  // have still to say until no app is in a write transaction, at most for limit, and captures it.
+  // On the server's thread; also after Run.
+  void Drain(std::chrono::milliseconds limit);
   size_t SessionCount(const std::string& database) const;
   // Since the start: sessions of apps that were welcomed, and that were refused but for files that
   // are no databases by the configuration.
@@ -96,6 +101,7 @@ class SessionServer {
   bool HandleDrain(Session& session, std::string_view message);
   bool HandleControl(Session& session, std::string_view message);
   bool Refuse(Session& session, int error, const std::string& text);
+  bool PastLease() const;
   void SettlePending(const Session& session);
   void AddRanges(Session& session, ipc::RangesView ranges, uint64_t flags);
   void End(uint64_t id);

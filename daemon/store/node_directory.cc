@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "common/check.h"
@@ -46,7 +47,34 @@ absl::StatusOr<std::unique_ptr<NodeDirectory>> NodeDirectory::Open(const Options
     ::unlink((node->temporary_path() + "/" + name).c_str());  // incomplete by definition
   }
   RETURN_IF_ERROR(node->LoadIdentity(options));
+  RETURN_IF_ERROR(node->LoadEpoch());
   return node;
+}
+
+absl::Status NodeDirectory::LoadEpoch() {
+  const std::string path = control_ + "/epoch";
+  const absl::StatusOr<std::string> text = ReadWholeFile(path, 64);
+  if (absl::IsNotFound(text.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(text.status());
+  MutexLock lock(mu_);
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), epoch_);
+  if (error == std::errc() && std::string_view(end) == "\n") return absl::OkStatus();
+  return absl::DataLossError(fmt::format(
+      "{} is damaged: write the epoch that `litefs status` shows on the other nodes into it",
+      path));
+}
+
+uint64_t NodeDirectory::epoch() const {
+  MutexLock lock(mu_);
+  return epoch_;
+}
+
+absl::Status NodeDirectory::NoteEpoch(uint64_t epoch) {
+  MutexLock lock(mu_);
+  if (epoch <= epoch_) return absl::OkStatus();
+  RETURN_IF_ERROR(WriteWholeFile(control_ + "/epoch", fmt::format("{}\n", epoch)));
+  epoch_ = epoch;
+  return absl::OkStatus();
 }
 
 std::string NodeDirectory::cluster_id() const {

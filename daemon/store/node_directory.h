@@ -3,6 +3,7 @@
 //
 //   .litefs/lock      held (flock) by the running daemon
 //   .litefs/id        {"node_id": "16 hex digits", "cluster_id": "16 hex digits"}
+//   .litefs/epoch     the last reign that this node was or followed, in decimal
 //   .litefs/socket    sessions and the command line (ipc/)
 //   .litefs/status    the shared status page (ipc/protocol.h)
 //   .litefs/dbs/NAME/ ltx/ (the chain), checksums, branches/, set-aside files
@@ -40,6 +41,11 @@ class NodeDirectory {
   // Notes the cluster that this node has joined, durably.
   absl::Status JoinCluster(const std::string& cluster_id) EXCLUDES(mu_);
 
+  // 0: none.  Any thread.
+  uint64_t epoch() const EXCLUDES(mu_);
+  // Notes a later reign, durably; an earlier one is none of its business.
+  absl::Status NoteEpoch(uint64_t epoch) EXCLUDES(mu_);
+
   std::string socket_path() const { return control_ + "/socket"; }
   std::string status_path() const { return control_ + "/status"; }
   std::string databases_path() const { return control_ + "/dbs"; }
@@ -49,6 +55,7 @@ class NodeDirectory {
  private:
   NodeDirectory(std::string directory, std::string control)
       : directory_(std::move(directory)), control_(std::move(control)) {}
+  absl::Status LoadEpoch() EXCLUDES(mu_);
   absl::Status LoadIdentity(const Options& options) EXCLUDES(mu_);
   std::string IdentityText() const REQUIRES(mu_);
   absl::Status SaveIdentity() REQUIRES(mu_);
@@ -59,6 +66,7 @@ class NodeDirectory {
   uint64_t node_id_ = 0;
   mutable Mutex mu_;  // the replication thread joins a cluster
   std::string cluster_id_ GUARDED_BY(mu_);
+  uint64_t epoch_ GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace litefs::store

@@ -1,5 +1,6 @@
 #include "daemon/config.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -100,6 +101,43 @@ TEST(Config, TakesUnderscoresForHyphens) {
   EXPECT_TRUE(config->read_only_replica);
   EXPECT_EQ(config->node_id, "00c0ffee00000001");
   EXPECT_EQ(config->cluster_id, "a_b");
+}
+
+TEST(Config, ReadsALease) {
+  const auto config = Parse(R"(
+lease:
+  {type: consul, url: ["http://a:8500/", "https://b:8500"], key: litefs/shop, ttl: 15s,
+   token: s3cret}
+)");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->lease.type, LeaseConfig::Type::kConsul);
+  EXPECT_THAT(config->lease.urls, ElementsAre("http://a:8500", "https://b:8500"));
+  EXPECT_EQ(config->lease.key, "litefs/shop");
+  EXPECT_EQ(config->lease.ttl, seconds(15));
+  EXPECT_EQ(config->lease.token, "s3cret");
+  const auto defaults = Parse("lease: {type: etcd, url: 'http://a:2379'}");
+  ASSERT_TRUE(defaults.ok()) << defaults.status();
+  EXPECT_EQ(defaults->lease.type, LeaseConfig::Type::kEtcd);
+  EXPECT_EQ(defaults->lease.key, "litefs");
+  EXPECT_EQ(defaults->lease.ttl, seconds(10));
+}
+
+TEST(Config, RefusesALeaseThatCannotBe) {
+  EXPECT_THAT(ErrorOf("lease: {type: zookeeper}"), HasSubstr("there are: static, etcd, consul"));
+  EXPECT_THAT(ErrorOf("lease: {type: etcd}"), HasSubstr("f.yml:1: lease.url: where is it?"));
+  EXPECT_THAT(ErrorOf("lease: {type: etcd, url: 'http://a', primary: false}"),
+              HasSubstr("a replica takes no lease yet"));
+  for (const char* url :
+       {"a:2379", "ftp://a", "http://", "http://a/path", "http://a?b", "http://a b"}) {
+    EXPECT_THAT(ErrorOf(fmt::format("lease: {{type: etcd, url: '{}'}}", url)),
+                HasSubstr("is not http://HOST:PORT"));
+  }
+  for (const char* key : {"", "/a", "a/", "a b", "a%2f"}) {
+    EXPECT_THAT(ErrorOf(fmt::format("lease: {{key: '{}'}}", key)), HasSubstr("is not a key"));
+  }
+  EXPECT_THAT(ErrorOf("lease: {ttl: 500ms}"), HasSubstr("between 1s and 24h"));
+  EXPECT_THAT(ErrorOf("lease: {ttl: soon}"), HasSubstr("is not a duration"));
+  EXPECT_THAT(ErrorOf("lease: {token: \"a\\nb\"}"), HasSubstr("printable characters"));
 }
 
 TEST(Config, ReadsAReplica) {
@@ -218,8 +256,9 @@ INSTANTIATE_TEST_SUITE_P(
         ErrorCase{"dir: ''\n", "f.yml:1: dir: \"\" is not a directory"},
         ErrorCase{"lease: {primary: yes}\n",
                   "f.yml:1: lease.primary: \"yes\" is neither true nor false"},
-        ErrorCase{"lease: {type: consul}\n",
-                  "f.yml:1: lease.type: \"consul\" is not known (there is: static)"},
+        ErrorCase{
+            "lease: {type: zookeeper}\n",
+            "f.yml:1: lease.type: \"zookeeper\" is not known (there are: static, etcd, consul)"},
         ErrorCase{"lease:\n  primary: false\n", "f.yml:2: lease.primary: a replica needs "},
         ErrorCase{"lease: {primary: false}\nreplication:\n  primary: tcp://127.0.0.1:1\n  accept: "
                   "tcp://127.0.0.1:1\n",

@@ -442,6 +442,24 @@ refuses_writes() { # refuses_writes OPTION MODE
   sql 'select x from t'; expect answer "$(cat "$dir/out")" 7
   sql 'insert into t values(1)'; matches error "$(cat "$dir/err")" 'database is locked'
 }
+set_deadline() { # eight bytes, little endian (ipc/protocol.h, StatusPage)
+  printf "$1" | dd of="$dir/.litefs/status" bs=1 seek=24 conv=notrunc status=none
+}
+lease_ends_in_a_transaction() { # lease_ends_in_a_transaction JOURNAL_MODE LOCKING_MODE
+  plain "pragma journal_mode=$1; create table t(x)"; start_recorder
+  coproc CLIENT { preload sqlite3 "$db" 2>&1; }
+  local to=${CLIENT[1]} from=${CLIENT[0]} answer
+  ask() { echo "$1" >&"$to"; read -r -t 60 answer <&"$from"; }
+  ask "pragma journal_mode=$1;"; ask "pragma locking_mode=$2;"
+  ask "begin immediate; insert into t values(1); select 'open';"; expect begun "$answer" open
+  set_deadline '\1\0\0\0\0\0\0\0'
+  ask 'commit;'; matches commit "$answer" 'disk I/O error'
+  ask 'select count(*) from t;'; expect rows "$answer" 0
+  set_deadline '\377\377\377\377\377\377\377\377'
+  ask "insert into t values(2); select group_concat(x) from t;"; expect "with a lease again" "$answer" 2
+  eval "exec $to>&-"; wait "$CLIENT_PID"  # 1: there was an error
+  expect "rows for others" "$(sqlite3 "$db" 'select group_concat(x) from t')" 2
+}
 drain_without_daemon() { # the WAL stays
   plain 'pragma journal_mode=wal; create table t(x)'; start_recorder timeout=300
   coproc CLIENT { preload sqlite3 "$db" 2>&1; }
@@ -472,6 +490,9 @@ for mode in delete wal; do
   testcase "past the lease no write lock ($mode)" refuses_writes lease=expired $mode
   testcase "a daemon of another version counts as absent ($mode)" other_version $mode
   testcase "an absent daemon: locked after the time-out ($mode)" absent_from_the_start $mode
+done
+for locking in normal exclusive; do  # other modes ask the daemon
+  testcase "the lease ends in a transaction (wal, $locking)" lease_ends_in_a_transaction wal $locking
 done
 testcase 'a rollback after a spill' rollback_after_spill
 testcase 'a rollback without writes' rollback_without_writes

@@ -164,6 +164,22 @@ TEST(TransactionTracker, RingsAfterACommitFrameWithoutShmLocks) {
             After::kBell);
 }
 
+TEST(TransactionTracker, AsksForTheLeaseAtEveryPartOfACommitFrame) {
+  const std::string page(4096, 'p');
+  const std::string plain = std::string(3, '\0') + '\7' + std::string(20, '\0');
+  const std::string commit = plain.substr(0, 7) + '\x02' + plain.substr(8);
+  for (Locks locks : {Locks{}, Holding({{FileKind::kShm, kShmWrite}})}) {
+    EXPECT_EQ(PlanWrite(FileKind::kWal, locks, Bytes(32, plain)).before, Before::kNothing);
+    NoteWrite(FileKind::kWal, &locks, Bytes(32, plain));
+    EXPECT_EQ(PlanWrite(FileKind::kWal, locks, Bytes(56, page)).before, Before::kNothing);
+    EXPECT_EQ(PlanWrite(FileKind::kWal, locks, Bytes(32, commit)).before, Before::kMayCommit);
+    NoteWrite(FileKind::kWal, &locks, Bytes(32, commit));
+    EXPECT_EQ(PlanWrite(FileKind::kWal, locks, Bytes(56, page)).before, Before::kMayCommit);
+    EXPECT_EQ(PlanWrite(FileKind::kWal, locks, Bytes(32, commit + page)).before,
+              Before::kMayCommit);
+  }
+}
+
 TEST(TransactionTracker, UntracksWhatProvesToBeNoDatabase) {
   const std::string magic("SQLite format 3\0....", 20);
   EXPECT_FALSE(RefutesDatabase(Bytes(0, magic), true));

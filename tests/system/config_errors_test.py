@@ -8,7 +8,7 @@ import cluster
 CONFIGS = {
     "retention:\n  age: 5 parsecs\n": ':2: retention.age: "5 parsecs" is not a duration',
     "retnetion: {}\n": ":1: retnetion: unknown key (did you mean retention?)",
-    "lease: {type: consul}\n": ':1: lease.type: "consul"',
+    "lease: {type: zookeeper}\n": ':1: lease.type: "zookeeper"',
     "lease: {primary: false}\n": ":1: lease.primary: a replica needs replication.primary",
     "replication: {listen: 'tcp://0.0.0.0:7420'}\n": ":1: replication.listen: \"tcp://0.0.0.0:7420\" leaves this machine",
     "dir: ${LITEFS_TEST_UNSET}\n": ":1: dir: ${LITEFS_TEST_UNSET} is not set",
