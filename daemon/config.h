@@ -27,7 +27,9 @@ struct ReplicationConfig {
   // Where a primary, or a replica that has replicas of its own, serves them; empty: nowhere.  PUB
   // binds this, the pull ROUTER PullEndpoint of it.
   std::string listen;
-  // Whom a replica follows (its `listen`); empty on a primary.
+  // What other nodes are told of `listen`, where they find this node; empty: `listen` itself.
+  std::string advertise;
+  // Whom a replica follows (its `listen`); empty on a primary, and where the lease tells.
   std::string primary;
   // Whether a node with `listen` pushes (PUB) as well as answering pulls.
   bool publish = true;
@@ -66,6 +68,7 @@ struct LeaseConfig {
   std::string key = "litefs";     // under which all of it is kept there
   std::string token;              // Consul's, for its ACLs
   std::chrono::milliseconds ttl = std::chrono::seconds(10);
+  bool candidate = true;  // false: it follows whoever reigns, and never reigns itself
 };
 
 struct Config {
@@ -73,7 +76,7 @@ struct Config {
   std::vector<std::string> databases = {"*"};  // globs (fnmatch) of file names
   std::string node_id;     // 16 hex digits; empty: made at the first start, and kept
   std::string cluster_id;  // empty: likewise; a replica takes the primary's
-  bool primary = true;     // does this node write? Other types: while it holds the lease
+  bool primary = true;     // lease.type static: does this node write?
   bool insecure = false;   // may speak to other machines, unauthenticated
   LeaseConfig lease;
   ReplicationConfig replication;

@@ -14,18 +14,34 @@ ConfigConflict Conflict(std::string line_of, std::string key, std::string proble
   return {.line_of = std::move(line_of), .key = std::move(key), .problem = std::move(problem)};
 }
 
-std::optional<ConfigConflict> CheckRole(const Config& config) {
+// Is the host one that only stands for all of this machine's addresses?
+bool IsWildcard(const std::string& endpoint) {
+  const auto parsed = ParseEndpoint(endpoint);
+  return parsed && (parsed->host == "*" || parsed->host == "0.0.0.0" || parsed->host == "[::]");
+}
+
+// With a lease in a server, which decides the role.
+std::optional<ConfigConflict> CheckLease(const Config& config, const IsGiven& is_given) {
   const ReplicationConfig& replication = config.replication;
-  if (config.lease.type != LeaseConfig::Type::kStatic) {
-    if (!config.primary) {
-      return Conflict("lease.primary", "lease.primary",
-                      "a replica takes no lease yet: set lease.type: static");
-    }
-    if (config.lease.urls.empty()) {
-      return Conflict("lease.type", "lease.url",
-                      "where is it? Give http://HOST:PORT of one server or of several");
-    }
+  if (config.lease.urls.empty()) {
+    return Conflict("lease.type", "lease.url",
+                    "where is it? Give http://HOST:PORT of one server or of several");
   }
+  for (const char* const key :
+       {"lease.primary", "replication.primary", "replication.accept", "replication.dial"}) {
+    if (!is_given(key)) continue;
+    return Conflict(key, key, "the lease says who is the primary: remove it");
+  }
+  if (config.lease.candidate && replication.advertise.empty() && IsWildcard(replication.listen)) {
+    return Conflict("replication.listen", "replication.advertise",
+                    "give the address at which the other nodes reach this one");
+  }
+  return std::nullopt;
+}
+
+std::optional<ConfigConflict> CheckRole(const Config& config, const IsGiven& is_given) {
+  const ReplicationConfig& replication = config.replication;
+  if (config.lease.type != LeaseConfig::Type::kStatic) return CheckLease(config, is_given);
   if (config.primary && !replication.primary.empty()) {
     return Conflict("replication.primary", "replication.primary",
                     "only a replica follows another node (set lease.primary: false, or remove it)");
@@ -115,7 +131,7 @@ std::optional<ConfigConflict> CheckHttp(const Config& config) {
 }  // namespace
 
 std::optional<ConfigConflict> CheckTogether(const Config& config, const IsGiven& is_given) {
-  if (const auto bad = CheckRole(config)) return bad;
+  if (const auto bad = CheckRole(config, is_given)) return bad;
   if (const auto bad = CheckSecurity(config, is_given)) return bad;
   if (const auto bad = CheckEndpoints(config)) return bad;
   return CheckHttp(config);

@@ -227,8 +227,13 @@ constexpr std::array kSettings = {
     Setting{"lease.ttl", [](const Values& v, Config* c) { return SetLeaseTtl(v[0], &c->lease); }},
     Setting{"lease.token",
             [](const Values& v, Config* c) { return SetLeaseToken(v[0], &c->lease); }},
+    Setting{"lease.candidate",
+            [](const Values& v, Config* c) { return SetBool(v[0], &c->lease.candidate); }},
     Setting{"lease.primary", [](const Values& v, Config* c) { return SetBool(v[0], &c->primary); }},
     Setting{"replication.listen", [](const Values& v, Config* c) { return SetListen(v[0], c); }},
+    Setting{
+        "replication.advertise",
+        [](const Values& v, Config* c) { return SetEndpoint(v[0], &c->replication.advertise); }},
     Setting{"replication.primary",
             [](const Values& v, Config* c) { return SetEndpoint(v[0], &c->replication.primary); }},
     Setting{"replication.accept",

@@ -1,7 +1,8 @@
 // The composition root of a running node: what RunDaemon makes and in which order it ends.
 //
-//   Store ◄── SessionServer (this thread)
-//   Store ◄── NodeReplication (threads of its own)
+//   Node: Store ◄── SessionServer (this thread)
+//         Store ◄── NodeReplication (threads of its own)
+//   NodeLease ──► Node: the role, where a lease decides it
 
 #include "daemon/daemon.h"
 
@@ -24,10 +25,8 @@
 #include "common/posix_io.h"
 #include "common/status_macros.h"
 #include "daemon/http/http_server.h"
-#include "daemon/lease/consul_lease.h"
-#include "daemon/lease/etcd_lease.h"
-#include "daemon/lease/keeper.h"
-#include "daemon/node_replication.h"
+#include "daemon/node.h"
+#include "daemon/node_lease.h"
 #include "daemon/session/session_server.h"
 #include "daemon/store/node_directory.h"
 #include "daemon/store/store.h"
@@ -38,49 +37,43 @@ namespace {
 
 using session::SessionServer;
 
-// At the end of a reign, for apps that are in a transaction: they cannot commit any more.
-constexpr std::chrono::milliseconds kDrainLimit{1000};
-
 class Daemon {
  public:
   explicit Daemon(const DaemonOptions& options) : options_(options), config_(options.config) {}
   ~Daemon() {
-    StopLease();
+    if (lease_ != nullptr) lease_->Stop();
     StopThreads();
   }
 
   absl::Status Start();
-  bool HasLease() const { return config_.lease.type != LeaseConfig::Type::kStatic; }
-  absl::Status Run() {
-    const absl::Status status = server_->Run();
-    StopLease();
-    return status;
-  }
+  absl::Status Run();
 
  private:
+  bool HasLease() const { return config_.lease.type != LeaseConfig::Type::kStatic; }
+  void SetPage();
   absl::Status StartHttp();
   void StartLease();
-  void StopLease();
-  lease::Positions Positions();
-  nlohmann::json LeaseStatus();
+  void JoinExports();
   void StopThreads();
   void SignalReady();
   void Control(const std::string& text, SessionServer::Respond respond);
   nlohmann::json Status();
+  bool ChangeRole(const std::string& what, const nlohmann::json& request,
+                  const SessionServer::Respond& respond);
   void Position(const std::string& name, const SessionServer::Respond& respond);
   void Export(const std::string& name, SessionServer::Respond respond);
 
   const DaemonOptions& options_;
   const Config& config_;
-  std::unique_ptr<store::NodeDirectory> node_;
+  std::unique_ptr<store::NodeDirectory> directory_;
   std::unique_ptr<session::StatusFile> status_;
-  std::unique_ptr<store::Store> store_;
   http::EventFeed events_;
+  std::unique_ptr<Node> node_;
   std::unique_ptr<SessionServer> server_;
-  std::unique_ptr<NodeReplication> replication_;
+  std::unique_ptr<NodeLease> lease_;
   std::unique_ptr<http::HttpServer> http_;
-  std::unique_ptr<lease::LeaseKeeper> keeper_;
   std::vector<std::thread> exports_;
+  absl::Status fatal_;
   const std::chrono::nanoseconds started_ = SystemClock().Boot();
 };
 
@@ -89,54 +82,56 @@ absl::Status EndpointError(const absl::Status& status) {
   return absl::IsAlreadyExists(status) ? absl::UnavailableError(status.message()) : status;
 }
 
-absl::Status Daemon::Start() {
-  ASSIGN_OR_RETURN(node_, store::NodeDirectory::Open({.database_directory = config_.dir,
-                                                      .node_id = config_.node_id,
-                                                      .cluster_id = config_.cluster_id,
-                                                      .make_cluster_id = config_.primary}));
-  ASSIGN_OR_RETURN(status_, session::StatusFile::Open(node_->status_path()));
+void Daemon::SetPage() {
   ipc::StatusPage& page = status_->status();
-  page.role.store(
-      static_cast<uint32_t>(config_.primary ? ipc::Role::kPrimary : ipc::Role::kReplica));
   page.write_timeout_ms.store(static_cast<uint32_t>(config_.write_timeout.count()));
   page.when_away.store(static_cast<uint32_t>(config_.continue_when_away ? ipc::WhenAway::kContinue
                                                                         : ipc::WhenAway::kRefuse));
   page.on_replica_write.store(static_cast<uint32_t>(
       config_.read_only_replica ? ipc::OnReplicaWrite::kReadOnly : ipc::OnReplicaWrite::kBusy));
-  page.epoch.store(node_->epoch());
+  page.epoch.store(directory_->epoch());
   page.lease_deadline_ns.store(HasLease() ? 0 : ipc::kNoDeadline);
-  ASSIGN_OR_RETURN(store_,
-                   store::Store::Open(
-                       {.node = node_.get(),
-                        .primary = config_.primary,
-                        .globs = config_.databases,
-                        .retention_ms = config_.retention.age.count(),
-                        .retention_bytes = config_.retention.size_bytes,
-                        .clock = &SystemClock(),
-                        .on_commit = [this](const std::string& name, ltx::TxId min, ltx::TxId max) {
-                          events_.Publish({.database = name, .min_txid = min, .max_txid = max});
-                          if (replication_ != nullptr) replication_->Committed(name, min, max);
-                        }}));
+}
+
+absl::Status Daemon::Start() {
+  const bool founds = config_.primary && !HasLease();
+  ASSIGN_OR_RETURN(directory_, store::NodeDirectory::Open({.database_directory = config_.dir,
+                                                           .node_id = config_.node_id,
+                                                           .cluster_id = config_.cluster_id,
+                                                           .make_cluster_id = founds}));
+  ASSIGN_OR_RETURN(status_, session::StatusFile::Open(directory_->status_path()));
+  SetPage();
+  node_ = std::make_unique<Node>(Node::Parts{.config = &config_,
+                                             .directory = directory_.get(),
+                                             .status = status_.get(),
+                                             .events = &events_,
+                                             .before_close = [this] { JoinExports(); }});
+  RETURN_IF_ERROR(node_->Open());
   ASSIGN_OR_RETURN(
       server_,
-      SessionServer::Open({.socket_path = node_->socket_path(),
-                           .database_directory = node_->database_directory(),
+      SessionServer::Open({.socket_path = directory_->socket_path(),
+                           .database_directory = directory_->database_directory(),
                            .status = status_.get(),
-                           .store = store_.get(),
+                           .store = &node_->store(),
                            .on_control =
                                [this](const std::string& text, SessionServer::Respond respond) {
                                  Control(text, std::move(respond));
                                },
                            .stop_when_unused = options_.while_used}));
-  replication_ = std::make_unique<NodeReplication>(config_, node_.get(), store_.get());
-  RETURN_IF_ERROR(EndpointError(replication_->Start()));
+  RETURN_IF_ERROR(EndpointError(node_->Start(server_.get())));
   RETURN_IF_ERROR(EndpointError(StartHttp()));
-  if (HasLease()) StartLease();
+  StartLease();
   LogInfo("daemon", fmt::format("ready dir={} node={} cluster={} role={}", config_.dir,
-                                Hex16(node_->node_id()), node_->cluster_id(),
-                                config_.primary ? "primary" : "replica"));
+                                Hex16(directory_->node_id()), directory_->cluster_id(),
+                                node_->primary() ? "primary" : "replica"));
   SignalReady();
   return absl::OkStatus();
+}
+
+absl::Status Daemon::Run() {
+  const absl::Status status = server_->Run();
+  lease_->Stop();
+  return fatal_.ok() ? status : fatal_;
 }
 
 absl::Status Daemon::StartHttp() {
@@ -156,76 +151,30 @@ absl::Status Daemon::StartHttp() {
   return absl::OkStatus();
 }
 
-// ---- The lease
-// -----------------------------------------------------------------------------------
-
-std::unique_ptr<lease::Lease> Connect(const LeaseConfig& config) {
-  lease::LeaseOptions options{
-      .urls = config.urls, .key = config.key, .token = config.token, .ttl = config.ttl};
-  if (config.type == LeaseConfig::Type::kConsul) {
-    return std::make_unique<lease::ConsulLease>(std::move(options), &SystemClock());
-  }
-  return std::make_unique<lease::EtcdLease>(std::move(options), &SystemClock());
-}
-
-lease::Positions Daemon::Positions() {
-  lease::Positions positions;
-  for (store::Store::Entry* entry : store_->All()) {
-    positions.Add(entry->database->name(), entry->database->log().tip());
-  }
-  return positions;
-}
-
 void Daemon::StartLease() {
-  ipc::StatusPage& page = status_->status();
-  keeper_ = std::make_unique<lease::LeaseKeeper>(
-      lease::LeaseKeeper::Options{
-          .self = {.node_id = Hex16(node_->node_id()),
-                   .endpoint = config_.replication.listen,
-                   .cluster_id = node_->cluster_id()},
-          .ttl = config_.lease.ttl,
-          .clock = &SystemClock(),
-          .known_epoch = node_->epoch(),
-          .positions = [this] { return Positions(); },
-          .on_epoch = [this, &page](uint64_t epoch) -> absl::Status {
-            RETURN_IF_ERROR(node_->NoteEpoch(epoch));
-            page.epoch.store(epoch);
-            server_->Post([this] {
-              if (const absl::Status status = replication_->Publish(); !status.ok()) {
-                LogError("daemon", fmt::format("replicas are not served: {}", status.ToString()));
-              }
-            });
-            return absl::OkStatus();
-          },
-          .on_deadline =
-              [&page](lease::BootTime deadline) {
-                page.lease_deadline_ns.store(static_cast<uint64_t>(deadline.count()));
-              },
-          .drain = [this] { server_->Drain(kDrainLimit); }},
-      Connect(config_.lease));
-  keeper_->Start();
-}
-
-void Daemon::StopLease() {
-  if (keeper_ != nullptr) keeper_->Stop();
-}
-
-nlohmann::json Daemon::LeaseStatus() {
-  if (keeper_ == nullptr) return {{"type", "static"}, {"epoch", node_->epoch()}};
-  const lease::KeeperStatus status = keeper_->Status();
-  return {{"type", config_.lease.type == LeaseConfig::Type::kEtcd ? "etcd" : "consul"},
-          {"epoch", node_->epoch()},
-          {"holds", status.holds},
-          {"owner", status.owner},
-          {"problem", status.problem},
-          {"times_lost", status.times_lost}};
+  lease_ = std::make_unique<NodeLease>(
+      NodeLease::Parts{.config = &config_,
+                       .directory = directory_.get(),
+                       .status = status_.get(),
+                       .node = node_.get(),
+                       .server = server_.get(),
+                       .on_fatal = [this](const absl::Status& status) {
+                         LogError("daemon", fmt::format("ends: {}", status.ToString()));
+                         fatal_ = status;
+                         server_->Stop();
+                       }});
+  if (HasLease()) lease_->Start();
 }
 
 void Daemon::StopThreads() {
   http_.reset();
+  JoinExports();
+  if (node_ != nullptr) node_->Stop();
+}
+
+void Daemon::JoinExports() {
   for (std::thread& thread : exports_) thread.join();
   exports_.clear();
-  if (replication_ != nullptr) replication_->Stop();
 }
 
 void Daemon::SignalReady() {
@@ -252,9 +201,36 @@ void Daemon::Control(const std::string& text, SessionServer::Respond respond) {
     respond({.json = "{}"});
   } else if (what == "export") {
     Export(field("database"), std::move(respond));
-  } else {
+  } else if (!ChangeRole(what, request, respond)) {
     respond({.error = EINVAL, .json = JsonText(nlohmann::json{{"error", "unknown request"}})});
   }
+}
+
+// False: it asks for something else.
+bool Daemon::ChangeRole(const std::string& what, const nlohmann::json& request,
+                        const SessionServer::Respond& respond) {
+  if (what != "promote" && what != "demote" && what != "handoff") return false;
+  const NodeLease::Done done = [respond](const absl::Status& status, nlohmann::json json) {
+    if (status.ok()) return respond({.json = JsonText(json)});
+    respond({.error = absl::IsUnavailable(status) ? EAGAIN : EPERM,
+             .json = JsonText(nlohmann::json{{"error", std::string(status.message())}})});
+  };
+  const auto text = [&](const char* key) {
+    return request.contains(key) && request[key].is_string() ? request[key].get<std::string>() : "";
+  };
+  if (!HasLease()) {
+    done(absl::FailedPreconditionError("the role of this node is configured (lease.type: static): "
+                                       "change lease.primary and restart it"),
+         {});
+  } else if (what == "promote") {
+    const auto force = request.find("force");
+    lease_->Promote(force != request.end() && force->is_boolean() && force->get<bool>(), done);
+  } else if (what == "handoff" && text("node").empty()) {
+    done(absl::InvalidArgumentError("which node? Its id is in litefs status"), {});
+  } else {
+    lease_->HandOff(text("node"), done);
+  }
+  return true;
 }
 
 nlohmann::json UnknownDatabase(store::Store& store, const std::string& name) {
@@ -268,9 +244,9 @@ nlohmann::json PositionJson(const ltx::Position& position) {
 }
 
 void Daemon::Position(const std::string& name, const SessionServer::Respond& respond) {
-  store::Store::Entry* const entry = store_->Find(name);
+  store::Store::Entry* const entry = node_->store().Find(name);
   if (entry == nullptr) {
-    respond({.error = ENOENT, .json = JsonText(UnknownDatabase(*store_, name))});
+    respond({.error = ENOENT, .json = JsonText(UnknownDatabase(node_->store(), name))});
     return;
   }
   if (entry->primary != nullptr) (void)entry->primary->CaptureWal();
@@ -279,9 +255,9 @@ void Daemon::Position(const std::string& name, const SessionServer::Respond& res
 
 // On a thread of its own: a large database takes a while.
 void Daemon::Export(const std::string& name, SessionServer::Respond respond) {
-  store::Store::Entry* const entry = store_->Find(name);
+  store::Store::Entry* const entry = node_->store().Find(name);
   if (entry == nullptr) {
-    respond({.error = ENOENT, .json = JsonText(UnknownDatabase(*store_, name))});
+    respond({.error = ENOENT, .json = JsonText(UnknownDatabase(node_->store(), name))});
     return;
   }
   exports_.emplace_back([entry, respond = std::move(respond)] {
@@ -318,7 +294,7 @@ nlohmann::json CountersJson(const db::Counters& counters, const SessionServer& s
 nlohmann::json Daemon::Status() {
   nlohmann::json databases = nlohmann::json::array();
   db::Counters counters;
-  for (store::Store::Entry* entry : store_->All()) {
+  for (store::Store::Entry* entry : node_->store().All()) {
     const db::DatabaseInfo info = entry->database->Info();
     counters.Add(info.counters);
     nlohmann::json json = PositionJson(info.position);
@@ -332,24 +308,24 @@ nlohmann::json Daemon::Status() {
                  {"reconciled", info.counters.reconciled},
                  {"sessions", server_->SessionCount(entry->database->name())},
                  {"error", info.error}});
-    nlohmann::json lag = replication_->LagJson(entry->database->name(), info.position);
+    nlohmann::json lag = node_->replication().LagJson(entry->database->name(), info.position);
     if (!lag.is_null()) json["lag"] = std::move(lag);
     databases.push_back(std::move(json));
   }
   nlohmann::json counters_json = CountersJson(counters, *server_);
-  replication_->AddCountersTo(&counters_json);
+  node_->replication().AddCountersTo(&counters_json);
   const auto uptime =
       std::chrono::duration_cast<std::chrono::milliseconds>(SystemClock().Boot() - started_);
   return {{"version", kVersion},
           {"pid", ::getpid()},
-          {"node_id", Hex16(node_->node_id())},
-          {"cluster_id", node_->cluster_id()},
-          {"role", config_.primary ? "primary" : "replica"},
+          {"node_id", Hex16(directory_->node_id())},
+          {"cluster_id", directory_->cluster_id()},
+          {"role", node_->primary() ? "primary" : "replica"},
           {"dir", config_.dir},
           {"uptime_ms", uptime.count()},
           {"databases", databases},
-          {"lease", LeaseStatus()},
-          {"replication", replication_->StatusJson()},
+          {"lease", lease_->StatusJson()},
+          {"replication", node_->replication().StatusJson()},
           {"counters", std::move(counters_json)}};
 }
 

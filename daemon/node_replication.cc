@@ -22,8 +22,10 @@ bool NodeReplication::serves() const {
 
 // On a replica the server is there before the client, which tells it of files and sessions.
 absl::Status NodeReplication::Start() {
-  ASSIGN_OR_RETURN(security_, ReadSecurity(config_));
-  if (!config_.primary) {
+  running_ = true;
+  ASSIGN_OR_RETURN(security_, ReadSecurity(config_, role_.upstream));
+  const bool knows_primary = !role_.upstream.empty() || !config_.replication.accept.empty();
+  if (!role_.primary) {
     applier_ = std::make_unique<store::Applier>(store_);
     applier_->Start();
     sink_ = std::make_unique<ReplicaChain>(store_, applier_.get(), node_->temporary_path(),
@@ -31,44 +33,52 @@ absl::Status NodeReplication::Start() {
                                              if (server_ != nullptr)
                                                server_->Committed(database, txid, txid);
                                            });
-    client_ = std::make_unique<replication::ReplicationClient>(
-        replication::ReplicationClient::Options{
-            .pub_endpoint = config_.replication.primary,
-            .pull_endpoint = config_.replication.primary.empty()
-                                 ? ""
-                                 : PullEndpoint(config_.replication.primary),
-            .accept_endpoint = config_.replication.accept,
-            .cluster_id = node_->cluster_id(),
-            .node_id = Hex16(node_->node_id()),
-            .security = security_,
-            .on_cluster_adopted =
-                [this](const std::string& cluster_id) {
-                  if (const absl::Status status = node_->JoinCluster(cluster_id); !status.ok()) {
-                    LogError("daemon", status.ToString());
-                  }
-                },
-            .epoch = node_->epoch(),
-            .on_epoch =
-                [this](uint64_t epoch) {
-                  if (const absl::Status status = node_->NoteEpoch(epoch); !status.ok()) {
-                    LogError("daemon", status.ToString());
-                  }
-                },
-            .on_session =
-                [this](const std::string& cluster_id, uint64_t epoch, const std::string& path) {
-                  if (server_ != nullptr) server_->Renew(cluster_id, epoch, path);
-                }},
-        sink_.get());
+    if (knows_primary) MakeClient();
   }
-  const bool reign_comes_first = config_.lease.type != LeaseConfig::Type::kStatic;
-  if (serves() && !reign_comes_first) RETURN_IF_ERROR(StartServer());
+  const bool lease_comes_first =
+      role_.primary ? config_.lease.type != LeaseConfig::Type::kStatic : !knows_primary;
+  if (serves() && !lease_comes_first) RETURN_IF_ERROR(StartServer());
   return client_ == nullptr ? absl::OkStatus() : client_->Start();
+}
+
+void NodeReplication::MakeClient() {
+  client_ = std::make_unique<replication::ReplicationClient>(
+      replication::ReplicationClient::Options{
+          .pub_endpoint = role_.upstream,
+          .pull_endpoint = role_.upstream.empty() ? "" : PullEndpoint(role_.upstream),
+          .accept_endpoint = config_.replication.accept,
+          .cluster_id = role_.cluster_id,
+          .node_id = Hex16(node_->node_id()),
+          .security = security_,
+          .on_cluster_adopted =
+              [this](const std::string& cluster_id) {
+                if (const absl::Status status =
+                        node_->JoinCluster(cluster_id, role_.cluster_id.empty());
+                    !status.ok()) {
+                  LogError("daemon", status.ToString());
+                }
+              },
+          .epoch = node_->epoch(),
+          .on_epoch =
+              [this](uint64_t epoch) {
+                if (const absl::Status status = node_->NoteEpoch(epoch); !status.ok()) {
+                  LogError("daemon", status.ToString());
+                }
+              },
+          .on_session =
+              [this](const std::string& cluster_id, uint64_t epoch, const std::string& path) {
+                if (server_ != nullptr) server_->Renew(cluster_id, epoch, path);
+              }},
+      sink_.get());
 }
 
 absl::Status NodeReplication::Publish() {
   if (!serves()) return absl::OkStatus();
   if (server_ != nullptr) server_->Stop();
-  server_.reset();
+  {
+    MutexLock lock(server_mu_);
+    server_.reset();
+  }
   return StartServer();
 }
 
@@ -76,7 +86,7 @@ absl::Status NodeReplication::StartServer() {
   const ReplicationConfig& replication = config_.replication;
   replication::LagTable* const upstream = client_ == nullptr ? nullptr : &client_->lag();
   source_ = std::make_unique<ServedChain>(store_, upstream);
-  server_ = std::make_unique<replication::ReplicationServer>(
+  auto server = std::make_unique<replication::ReplicationServer>(
       replication::ReplicationServer::Options{
           .pub_endpoint = replication.listen,
           .pull_endpoint = replication.listen.empty() ? "" : PullEndpoint(replication.listen),
@@ -88,10 +98,33 @@ absl::Status NodeReplication::StartServer() {
           .dial = replication.dial,
           .upstream = upstream},
       source_.get());
+  {
+    MutexLock lock(server_mu_);
+    server_ = std::move(server);
+  }
   return server_->Start();
 }
 
+std::vector<replication::PeerStatus> NodeReplication::Peers() const {
+  MutexLock lock(server_mu_);
+  return server_ == nullptr ? std::vector<replication::PeerStatus>() : server_->Peers();
+}
+
+bool NodeReplication::AwaitConfirmation(std::chrono::milliseconds limit,
+                                        const std::function<bool()>& is_so) const {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  while (true) {
+    const uint64_t seen = server_ == nullptr ? 0 : server_->directory().acknowledgements();
+    if (is_so()) return true;
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
+    if (server_ == nullptr || left.count() <= 0) return false;
+    server_->directory().AwaitAcknowledgement(seen, left);
+  }
+}
+
 void NodeReplication::Stop() {
+  running_ = false;
   if (client_ != nullptr) client_->Stop();
   if (applier_ != nullptr) applier_->Stop();
   if (server_ != nullptr) server_->Stop();
@@ -99,7 +132,7 @@ void NodeReplication::Stop() {
 
 void NodeReplication::Committed(const std::string& database, ltx::TxId min_txid,
                                 ltx::TxId max_txid) {
-  if (config_.primary && server_ != nullptr) server_->Committed(database, min_txid, max_txid);
+  if (role_.primary && server_ != nullptr) server_->Committed(database, min_txid, max_txid);
 }
 
 nlohmann::json NodeReplication::ReplicasJson() const {
@@ -145,7 +178,7 @@ nlohmann::json NodeReplication::StatusJson() {
                          {"last_error", dial.last_error}});
     }
   }
-  nlohmann::json json = {{"listen", replication.listen}, {"primary", replication.primary},
+  nlohmann::json json = {{"listen", replication.listen}, {"primary", role_.upstream},
                          {"accept", replication.accept}, {"dial", dialled},
                          {"replicas", ReplicasJson()},   {"encrypted", security_.encrypted()}};
   if (security_.encrypted()) json["public_key"] = security_.keys.public_key;

@@ -6,15 +6,20 @@
 //   relaying replica, besides:      Store ◄── ServedChain ◄── ReplicationServer, told of each file
 //                                   that is stored, and by each session who the primary is
 //
-// Start, Stop and StatusJson belong to one thread; Committed to any.
+// Start, Stop, Publish and StatusJson belong to one thread; Committed and Peers to any.
 
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "common/mutex.h"
 #include "daemon/config.h"
 #include "daemon/node_chain.h"
 #include "daemon/node_security.h"
@@ -28,9 +33,14 @@ namespace litefs {
 
 class NodeReplication {
  public:
+  struct Role {
+    bool primary = true;
+    std::string cluster_id{};  // a replica's; empty: it joins its primary's
+    std::string upstream{};    // a replica's: whom it follows; empty: not known yet, or `accept`
+  };
   // All must outlive this.
-  NodeReplication(const Config& config, store::NodeDirectory* node, store::Store* store)
-      : config_(config), node_(node), store_(store) {}
+  NodeReplication(const Config& config, Role role, store::NodeDirectory* node, store::Store* store)
+      : config_(config), role_(std::move(role)), node_(node), store_(store) {}
   ~NodeReplication() { Stop(); }
   NodeReplication(const NodeReplication&) = delete;
   NodeReplication& operator=(const NodeReplication&) = delete;
@@ -39,6 +49,14 @@ class NodeReplication {
   void Stop();
   // On a primary with a lease, when its reign begins: serves replicas, in the node's epoch.
   absl::Status Publish();
+
+  bool running() const { return running_; }
+  // Who is served, as PeerDirectory has it.  Any thread, while this is neither started nor stopped.
+  std::vector<replication::PeerStatus> Peers() const EXCLUDES(server_mu_);
+
+  // Returns when is_so(), which is asked at first and whenever a replica has confirmed something,
+  // or after limit; whether it is so.  With the thread of Start.
+  bool AwaitConfirmation(std::chrono::milliseconds limit, const std::function<bool()>& is_so) const;
 
   // Store::Options::on_commit of a primary.
   void Committed(const std::string& database, ltx::TxId min_txid, ltx::TxId max_txid);
@@ -51,13 +69,15 @@ class NodeReplication {
   nlohmann::json LagJson(const std::string& database, const ltx::Position& position);
 
  private:
-  absl::Status StartServer();
+  void MakeClient();
+  absl::Status StartServer() EXCLUDES(server_mu_);
   bool serves() const;
   nlohmann::json ReplicasJson() const;
   void AddFollowingTo(nlohmann::json* json);
   replication::Refusals::Summary Refusals() const;
 
   const Config& config_;
+  const Role role_;
   store::NodeDirectory* const node_;
   store::Store* const store_;
   replication::Security security_;
@@ -65,7 +85,9 @@ class NodeReplication {
   std::unique_ptr<ReplicaChain> sink_;
   std::unique_ptr<replication::ReplicationClient> client_;
   std::unique_ptr<ServedChain> source_;
+  mutable Mutex server_mu_;  // of the pointer, against Peers
   std::unique_ptr<replication::ReplicationServer> server_;
+  bool running_ = false;
 };
 
 }  // namespace litefs

@@ -8,7 +8,8 @@
 
 namespace litefs {
 
-absl::StatusOr<replication::Security> ReadSecurity(const Config& config) {
+absl::StatusOr<replication::Security> ReadSecurity(const Config& config,
+                                                   const std::string& upstream) {
   const SecurityConfig& from = config.security;
   replication::Security security;
   if (from.key_file.empty()) return security;
@@ -26,9 +27,11 @@ absl::StatusOr<replication::Security> ReadSecurity(const Config& config) {
   replication::PeerList::Names names;
   for (const auto& [name, key] : from.peers) names[key] = name;
   security.peers = std::make_shared<replication::PeerList>(std::move(names), from.peers_file);
-  if (!config.replication.primary.empty()) {
-    security.server_keys[config.replication.primary] = from.primary_key;
-    security.server_keys[PullEndpoint(config.replication.primary)] = from.primary_key;
+  if (!upstream.empty()) {
+    const auto dialled = from.dial_keys.find(upstream);
+    const std::string& key = dialled == from.dial_keys.end() ? from.primary_key : dialled->second;
+    security.server_keys[upstream] = key;
+    security.server_keys[PullEndpoint(upstream)] = key;
   }
   for (const std::string& endpoint : config.replication.dial) {
     security.server_keys[endpoint] = from.dial_keys.at(endpoint);

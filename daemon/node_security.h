@@ -2,13 +2,17 @@
 
 #pragma once
 
+#include <string>
+
 #include "absl/status/statusor.h"
 #include "daemon/config.h"
 #include "daemon/replication/context.h"
 
 namespace litefs {
 
-// Nothing without security.key-file.  Errors name the file and the way out.
-absl::StatusOr<replication::Security> ReadSecurity(const Config& config);
+// Nothing without security.key-file.  upstream: whom a replica follows, or "".  Errors name the
+// file and the way out.
+absl::StatusOr<replication::Security> ReadSecurity(const Config& config,
+                                                   const std::string& upstream);
 
 }  // namespace litefs

@@ -16,6 +16,7 @@
 #include "daemon/cli/ltx_command.h"
 #include "daemon/cli/pos_command.h"
 #include "daemon/cli/preload_library.h"
+#include "daemon/cli/role_command.h"
 #include "daemon/cli/run_command.h"
 #include "daemon/cli/status_command.h"
 #include "daemon/version.h"
@@ -94,6 +95,7 @@ int RunCommandLine(int argc, char** argv) {
   AddStatusCommand(app, &exit_code);
   AddPosCommand(app, &exit_code);
   AddExportCommand(app, &exit_code);
+  AddRoleCommands(app, &exit_code);
   AddBranchesCommands(app, &exit_code);
   AddLtxCommands(app, &exit_code);
   AddKeygenCommand(app, &exit_code);

@@ -119,9 +119,12 @@ std::string ReplicationText(const nlohmann::json& replication) {
 std::string LeaseText(const nlohmann::json& status) {
   const auto lease = status.find("lease");
   if (lease == status.end() || Text(*lease, "type") == "static") return "";
+  const std::string owner = Text(*lease, "owner");
+  const std::string holder = Flag(*lease, "holds") ? "held by this node"
+                             : owner.empty()       ? "NOT HELD, apps cannot write"
+                                                   : "held by node " + owner;
   const std::string problem = Text(*lease, "problem");
-  return fmt::format("lease: {}, {}, epoch {}{}{}\n", Text(*lease, "type"),
-                     Flag(*lease, "holds") ? "held by this node" : "NOT HELD, apps cannot write",
+  return fmt::format("lease: {}, {}, epoch {}{}{}\n", Text(*lease, "type"), holder,
                      Number(*lease, "epoch"), problem.empty() ? "" : ": ", problem);
 }
 

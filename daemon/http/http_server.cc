@@ -17,7 +17,8 @@ using Json = nlohmann::json;
 
 constexpr size_t kThreads = EventFeed::kMaxListeners + 8;
 constexpr size_t kMaxRequestBytes = 64 << 10;
-constexpr std::chrono::seconds kAnswerTimeout{30};
+constexpr std::chrono::milliseconds kAnswerTimeout{30'000};
+constexpr std::chrono::milliseconds kRoleTimeout{120'000};
 // A listener that has gone is noticed when something is sent to it.
 constexpr std::chrono::seconds kHeartbeat{15};
 constexpr char kJsonType[] = "application/json";
@@ -32,6 +33,7 @@ int HttpStatus(int error) {
     case ENOENT:
       return 404;
     case EBUSY:
+    case EPERM:
     case EEXIST:
       return 409;
     default:
@@ -82,7 +84,7 @@ struct HttpServer::Implementation {
 
   void Route();
   // Asks the node and waits.
-  Answer Ask(const Json& request) EXCLUDES(mu);
+  Answer Ask(const Json& request, std::chrono::milliseconds timeout = kAnswerTimeout) EXCLUDES(mu);
   void Health(const httplib::Request& request, httplib::Response& response);
   void Events(httplib::Response& response);
   bool SendEvent(EventFeed::Listener& listener, httplib::DataSink& sink);
@@ -98,7 +100,8 @@ struct HttpServer::Implementation {
   bool stopping GUARDED_BY(mu) = false;
 };
 
-HttpServer::Answer HttpServer::Implementation::Ask(const Json& request) {
+HttpServer::Answer HttpServer::Implementation::Ask(const Json& request,
+                                                   std::chrono::milliseconds timeout) {
   struct Slot {
     bool answered = false;
     Answer answer;
@@ -110,7 +113,7 @@ HttpServer::Answer HttpServer::Implementation::Ask(const Json& request) {
     slot->answered = true;
     changed.NotifyAll();
   });
-  const auto deadline = std::chrono::steady_clock::now() + kAnswerTimeout;
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
   MutexLock lock(mu);
   while (!slot->answered && !stopping) {
     if (!changed.WaitUntil(mu, deadline)) break;
@@ -177,6 +180,8 @@ void HttpServer::Implementation::Health(const httplib::Request& request,
     problem = status.value("error", "no answer");
   } else if (!wanted.empty() && wanted != role) {
     problem = fmt::format("this node is a {}", role);
+  } else if (role == "primary" && !status.value("lease", Json::object()).value("holds", true)) {
+    problem = "this node does not hold the lease: apps cannot write";
   } else if (role == "replica") {
     const Json replication = status.value("replication", Json::object());
     for (const char* key : {"lag_ms", "lag_transactions"}) {
@@ -216,6 +221,15 @@ void HttpServer::Implementation::Route() {
     if (answer.error != 0) return Say(response, HttpStatus(answer.error), answer.json);
     response.set_content(MetricsText(answer.json), kMetricsType);
   });
+  for (const char* const what : {"promote", "demote", "handoff"}) {
+    server.Post(std::string("/") + what, [this, what](const Request& request, Response& response) {
+      const Answer answer = Ask({{"request", what},
+                                 {"force", request.get_param_value("force") == "true"},
+                                 {"node", request.get_param_value("node")}},
+                                kRoleTimeout);
+      Say(response, HttpStatus(answer.error), answer.json);
+    });
+  }
   server.Get("/health",
              [this](const Request& request, Response& response) { Health(request, response); });
   server.Get("/events", [this](const Request&, Response& response) { Events(response); });

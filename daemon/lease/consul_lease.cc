@@ -154,8 +154,9 @@ absl::StatusOr<std::vector<Candidate>> ConsulLease::Candidates(milliseconds time
   std::vector<Candidate> candidates;
   for (const auto& [name, entry] : entries) {
     if (!name.starts_with(key("/candidates/")) || entry.session.empty()) continue;
-    ASSIGN_OR_RETURN(Owner node, ParseOwner(entry.value));
-    candidates.push_back({.node = std::move(node), .handle = entry.session});
+    ASSIGN_OR_RETURN(Candidate candidate, ParseCandidate(entry.value));
+    candidate.handle = entry.session;
+    candidates.push_back(std::move(candidate));
   }
   return candidates;
 }
@@ -208,13 +209,14 @@ absl::StatusOr<BootTime> ConsulLease::Renew(milliseconds timeout) {
   return refreshed_ + SafeTime(options_.ttl);
 }
 
-absl::Status ConsulLease::Announce(const Owner& self, milliseconds timeout) {
+absl::Status ConsulLease::Announce(const Candidate& self, milliseconds timeout) {
   for (bool again = true;; again = false) {
-    if (session_.empty()) RETURN_IF_ERROR(CreateSession(self.node_id, timeout));
-    const std::string name = fmt::format("{}{}/{}", key("/candidates/"), self.node_id, session_);
+    if (session_.empty()) RETURN_IF_ERROR(CreateSession(self.node.node_id, timeout));
+    const std::string name =
+        fmt::format("{}{}/{}", key("/candidates/"), self.node.node_id, session_);
     ASSIGN_OR_RETURN(const HttpResponse response,
                      Send("PUT", fmt::format("/v1/kv/{}?acquire={}", EscapePath(name), session_),
-                          FormatOwner(self), timeout));
+                          FormatCandidate(self), timeout));
     if (response.status == 200 && response.body.starts_with("true")) return absl::OkStatus();
     const bool lost = response.body.find("invalid session") != std::string::npos;
     if (!lost || !again || reigning_) return ErrorOf(response, name);

@@ -19,7 +19,7 @@ class ConsulLease final : public Lease {
 
   absl::StatusOr<View> Read(milliseconds timeout) override;
   absl::StatusOr<View> Watch(const View& seen, milliseconds timeout) override;
-  absl::Status Announce(const Owner& self, milliseconds timeout) override;
+  absl::Status Announce(const Candidate& self, milliseconds timeout) override;
   absl::StatusOr<std::vector<Candidate>> Candidates(milliseconds timeout) override;
   absl::StatusOr<Reign> Acquire(const Owner& self, const View& seen, milliseconds timeout) override;
   absl::StatusOr<BootTime> Renew(milliseconds timeout) override;

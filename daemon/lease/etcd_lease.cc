@@ -178,8 +178,9 @@ absl::StatusOr<std::vector<Candidate>> EtcdLease::Candidates(milliseconds timeou
   if (pairs == answer.end() || !pairs->is_array()) return candidates;
   for (const Json& pair : *pairs) {
     ASSIGN_OR_RETURN(const std::string value, ValueOf(pair));
-    ASSIGN_OR_RETURN(Owner node, ParseOwner(value));
-    candidates.push_back({.node = std::move(node), .handle = Text(pair, "lease")});
+    ASSIGN_OR_RETURN(Candidate candidate, ParseCandidate(value));
+    candidate.handle = Text(pair, "lease");
+    candidates.push_back(std::move(candidate));
   }
   return candidates;
 }
@@ -237,11 +238,11 @@ absl::StatusOr<BootTime> EtcdLease::Renew(milliseconds timeout) {
   return refreshed_ + SafeTime(granted_);
 }
 
-absl::Status EtcdLease::Announce(const Owner& self, milliseconds timeout) {
+absl::Status EtcdLease::Announce(const Candidate& self, milliseconds timeout) {
   for (bool again = true;; again = false) {
     if (lease_.empty()) RETURN_IF_ERROR(Grant(timeout));
-    const Json body = {{"key", Encode(key("/candidates/") + self.node_id)},
-                       {"value", Encode(FormatOwner(self))},
+    const Json body = {{"key", Encode(key("/candidates/") + self.node.node_id)},
+                       {"value", Encode(FormatCandidate(self))},
                        {"lease", lease_}};
     const absl::Status status = Post("/v3/kv/put", body, timeout).status();
     if (!absl::IsNotFound(status) || !again || reigning_) return status;

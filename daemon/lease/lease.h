@@ -48,12 +48,6 @@ struct Reign {
   BootTime deadline{};  // until then this node may write; BootTime::max(): for ever
 };
 
-// Of a node that would take over: how another hands the lease to it.
-struct Candidate {
-  Owner node;          // its epoch means nothing
-  std::string handle;  // of the lease that it keeps alive for that purpose; opaque
-};
-
 class Lease {
  public:
   virtual ~Lease() = default;
@@ -67,8 +61,8 @@ class Lease {
   virtual absl::StatusOr<View> Watch(const View& seen, milliseconds timeout) = 0;
 
   // Says that this node would take over (litefs handoff), and keeps it said while Renew is called.
-  // Repeating it, with other words, is fine.  self.epoch is ignored.
-  virtual absl::Status Announce(const Owner& self, milliseconds timeout) = 0;
+  // Repeating it, with other words, is fine.  self.handle is ignored.
+  virtual absl::Status Announce(const Candidate& self, milliseconds timeout) = 0;
   virtual absl::StatusOr<std::vector<Candidate>> Candidates(milliseconds timeout) = 0;
 
   // Begins a reign, if there is no owner and the record is the one that was seen: epoch + 1, and

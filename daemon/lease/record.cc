@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "common/hex.h"
@@ -55,6 +56,47 @@ bool TakeNumber(const Json& json, const char* key, uint64_t* value) {
   return true;
 }
 
+Json OwnerJson(const Owner& owner) {
+  return {{"node_id", owner.node_id},
+          {"endpoint", owner.endpoint},
+          {"cluster_id", owner.cluster_id},
+          {"epoch", owner.epoch}};
+}
+
+Json PositionsJson(const Positions& positions) {
+  Json databases = Json::object();
+  size_t bytes = 0;
+  for (const auto& [name, position] : positions.databases) {
+    bytes += name.size() + 48;
+    if (bytes > kMaxRecordBytes / 2) break;
+    databases[name] = ltx::FormatPosition(position);
+  }
+  return {{"sum", positions.sum}, {"databases", databases}};
+}
+
+bool TakeOwner(const Json& json, Owner* owner) {
+  return TakeText(json, "node_id", &owner->node_id) && ParseHex16(owner->node_id).has_value() &&
+         TakeText(json, "endpoint", &owner->endpoint) &&
+         TakeText(json, "cluster_id", &owner->cluster_id) &&
+         TakeNumber(json, "epoch", &owner->epoch);
+}
+
+bool TakePositions(const Json& json, Positions* positions) {
+  const auto found = json.find("positions");
+  if (found == json.end() || !found->is_object() || !TakeNumber(*found, "sum", &positions->sum)) {
+    return false;
+  }
+  const auto databases = found->find("databases");
+  if (databases == found->end() || !databases->is_object()) return false;
+  for (const auto& [name, value] : databases->items()) {
+    const auto position =
+        value.is_string() ? ltx::ParsePosition(value.get<std::string>()) : std::nullopt;
+    if (!position.has_value()) return false;
+    positions->databases[name] = *position;
+  }
+  return true;
+}
+
 }  // namespace
 
 void Positions::Add(const std::string& name, const ltx::Position& position) {
@@ -79,57 +121,56 @@ std::string Positions::Behind(const Positions& known) const {
   return fmt::format("{} transactions are here, and the cluster has reached {}", sum, known.sum);
 }
 
-std::string FormatOwner(const Owner& owner) {
-  return JsonText(Json{{"node_id", owner.node_id},
-                       {"endpoint", owner.endpoint},
-                       {"cluster_id", owner.cluster_id},
-                       {"epoch", owner.epoch}});
+void Positions::RaiseTo(const Positions& floor) {
+  for (const auto& [name, least] : floor.databases) {
+    ltx::Position& ours = databases[name];
+    if (ours.txid >= least.txid) continue;
+    sum += least.txid - ours.txid;
+    ours = least;
+  }
+  sum = std::max(sum, floor.sum);
+}
+
+std::string FormatOwner(const Owner& owner) { return JsonText(OwnerJson(owner)); }
+
+std::string FormatCandidate(const Candidate& candidate) {
+  Json json = OwnerJson(candidate.node);
+  json["positions"] = PositionsJson(candidate.positions);
+  if (candidate.wants) json["wants"] = true;
+  return JsonText(json);
 }
 
 std::string FormatRecord(const Record& record) {
-  Json databases = Json::object();
-  size_t bytes = 0;
-  for (const auto& [name, position] : record.positions.databases) {
-    bytes += name.size() + 48;
-    if (bytes > kMaxRecordBytes / 2) break;
-    databases[name] = ltx::FormatPosition(position);
-  }
   return JsonText(Json{{"epoch", record.epoch},
                        {"cluster_id", record.cluster_id},
-                       {"positions", {{"sum", record.positions.sum}, {"databases", databases}}}});
+                       {"positions", PositionsJson(record.positions)}});
 }
 
 absl::StatusOr<Owner> ParseOwner(const std::string& text) {
   ASSIGN_OR_RETURN(const Json json, ParseObject(text));
   Owner owner;
-  if (!TakeText(json, "node_id", &owner.node_id) || !ParseHex16(owner.node_id).has_value() ||
-      !TakeText(json, "endpoint", &owner.endpoint) ||
-      !TakeText(json, "cluster_id", &owner.cluster_id) ||
-      !TakeNumber(json, "epoch", &owner.epoch)) {
+  if (!TakeOwner(json, &owner)) return Damaged(text);
+  return owner;
+}
+
+absl::StatusOr<Candidate> ParseCandidate(const std::string& text) {
+  ASSIGN_OR_RETURN(const Json json, ParseObject(text));
+  Candidate candidate;
+  if (!TakeOwner(json, &candidate.node) || !TakePositions(json, &candidate.positions)) {
     return Damaged(text);
   }
-  return owner;
+  const auto wants = json.find("wants");
+  candidate.wants = wants != json.end() && wants->is_boolean() && wants->get<bool>();
+  return candidate;
 }
 
 absl::StatusOr<Record> ParseRecord(const std::string& text) {
   ASSIGN_OR_RETURN(const Json json, ParseObject(text));
   Record record;
   if (!TakeNumber(json, "epoch", &record.epoch) ||
-      !TakeText(json, "cluster_id", &record.cluster_id)) {
+      !TakeText(json, "cluster_id", &record.cluster_id) ||
+      !TakePositions(json, &record.positions)) {
     return Damaged(text);
-  }
-  const auto positions = json.find("positions");
-  if (positions == json.end() || !positions->is_object() ||
-      !TakeNumber(*positions, "sum", &record.positions.sum)) {
-    return Damaged(text);
-  }
-  const auto databases = positions->find("databases");
-  if (databases == positions->end() || !databases->is_object()) return Damaged(text);
-  for (const auto& [name, value] : databases->items()) {
-    const auto position =
-        value.is_string() ? ltx::ParsePosition(value.get<std::string>()) : std::nullopt;
-    if (!position.has_value()) return Damaged(text);
-    record.positions.databases[name] = *position;
   }
   return record;
 }

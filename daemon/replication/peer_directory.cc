@@ -33,12 +33,26 @@ void PeerDirectory::Acknowledged(const std::string& key, const std::string& data
                                  const ltx::Position& position) {
   MutexLock lock(mu_);
   const auto it = peers_.find(key);
-  if (it != peers_.end()) it->second.acknowledged[database] = position;
+  if (it == peers_.end()) return;
+  it->second.acknowledged[database] = position;
+  ++acknowledgements_;
+  acknowledged_.NotifyAll();
 }
 
 void PeerDirectory::ForgetDatabase(const std::string& database) {
   MutexLock lock(mu_);
   for (auto& [key, entry] : peers_) entry.acknowledged.erase(database);
+}
+
+uint64_t PeerDirectory::acknowledgements() const {
+  MutexLock lock(mu_);
+  return acknowledgements_;
+}
+
+void PeerDirectory::AwaitAcknowledgement(uint64_t seen, std::chrono::milliseconds timeout) const {
+  const auto end = std::chrono::steady_clock::now() + timeout;
+  MutexLock lock(mu_);
+  while (acknowledgements_ == seen && acknowledged_.WaitUntil(mu_, end)) continue;
 }
 
 std::vector<PeerStatus> PeerDirectory::Snapshot() const {

@@ -1,8 +1,9 @@
 // PeerDirectory: which replicas are connected and how far each has confirmed, for status output and
-// (later) for commits that wait for replicas.  Written by the server's thread; any thread reads.
+// for those who wait for that.  Written by the server's thread; any thread reads.
 
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -30,6 +31,10 @@ class PeerDirectory {
   void ForgetDatabase(const std::string& database) EXCLUDES(mu_);
 
   std::vector<PeerStatus> Snapshot() const EXCLUDES(mu_);
+  // How often anything has been confirmed; and returns when that is not seen any more, or after the
+  // time-out.
+  uint64_t acknowledgements() const EXCLUDES(mu_);
+  void AwaitAcknowledgement(uint64_t seen, std::chrono::milliseconds timeout) const EXCLUDES(mu_);
 
  private:
   struct Entry {
@@ -39,6 +44,8 @@ class PeerDirectory {
   };
 
   mutable Mutex mu_;
+  mutable CondVar acknowledged_;
+  uint64_t acknowledgements_ GUARDED_BY(mu_) = 0;
   std::map<std::string, Entry> peers_ GUARDED_BY(mu_);
 };
 

@@ -71,6 +71,7 @@ class ReplicationServer {
 
   // The replicas in session.  Any thread, between Start and Stop.
   std::vector<PeerStatus> Peers() const { return peers_.Snapshot(); }
+  const PeerDirectory& directory() const { return peers_; }
   // The replicas that are dialled.  Likewise.
   std::vector<DialStatus> Dialled() const { return pull_server_->sockets().Status(); }
   const PullServer::Counters& counters() const { return pull_server_->counters(); }

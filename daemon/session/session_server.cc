@@ -107,7 +107,8 @@ absl::StatusOr<std::unique_ptr<SessionServer>> SessionServer::Open(Options optio
   return server;
 }
 
-SessionServer::SessionServer(Options options) : options_(std::move(options)) {}
+SessionServer::SessionServer(Options options)
+    : options_(std::move(options)), store_(options_.store) {}
 SessionServer::~SessionServer() = default;
 
 absl::Status SessionServer::Setup() {
@@ -169,6 +170,17 @@ void SessionServer::Post(std::function<void()> task) {
   (void)!::write(wakeup_.get(), &one, sizeof(one));
 }
 
+void SessionServer::After(std::chrono::milliseconds delay, std::function<void()> task) {
+  timed_.emplace(NowMs() + delay.count(), std::move(task));
+}
+
+void SessionServer::RunTimed() {
+  while (!timed_.empty() && timed_.begin()->first <= NowMs()) {
+    const std::function<void()> task = std::move(timed_.extract(timed_.begin()).mapped());
+    task();
+  }
+}
+
 void SessionServer::RunPosted() {
   uint64_t count;
   (void)!::read(wakeup_.get(), &count, sizeof(count));
@@ -190,6 +202,7 @@ int SessionServer::TimeoutMs() {
     at_most(std::max<int64_t>(0, unused_since_ms_ + kUnusedMs - now));
   }
   if (next_look_ms_ != 0) at_most(std::max<int64_t>(0, next_look_ms_ - now));
+  if (!timed_.empty()) at_most(std::max<int64_t>(0, timed_.begin()->first - now));
   if (next_prune_ms_ != 0) at_most(std::max<int64_t>(0, next_prune_ms_ - now));
   return static_cast<int>(due);
 }
@@ -283,21 +296,22 @@ int64_t SessionServer::FollowBells() {
 }
 
 void SessionServer::CaptureAll() {
-  if (!options_.store->primary()) return;
+  if (!store_->primary()) return;
   LookForStrangers();
-  for (store::Store::Entry* entry : options_.store->All()) {
+  for (store::Store::Entry* entry : store_->All()) {
     (void)entry->primary->CaptureWal();
     if (entry->primary->NeedsAttention()) entry->primary->Attend();
     attention_ |= entry->primary->NeedsAttention();
   }
 }
 
-void SessionServer::Drain(std::chrono::milliseconds limit) {
-  if (!options_.store->primary()) return;
+bool SessionServer::Drain(std::chrono::milliseconds limit) {
+  if (!store_->primary()) return true;
   const int64_t end = NowMs() + limit.count();
+  bool busy = true;
   while (true) {
-    bool busy = false;
-    for (store::Store::Entry* entry : options_.store->All()) {
+    busy = false;
+    for (store::Store::Entry* entry : store_->All()) {
       const bool writer = entry->primary->HasWriter();
       ServeAll(entry);  // after the look: what was done before it is in the sockets
       busy |= writer || entry->primary->pending_session().has_value();
@@ -307,9 +321,34 @@ void SessionServer::Drain(std::chrono::milliseconds limit) {
     ::epoll_wait(epoll_.get(), &event, 1, kDrainLookMs);
   }
   CaptureAll();
+  return !busy;
+}
+
+// ---- Another store
+// -----------------------------------------------------------------------------------
+
+void SessionServer::EndSessions() {
+  std::vector<uint64_t> ids;
+  for (const auto& [id, session] : sessions_) {
+    if (session->entry != nullptr) ids.push_back(id);
+  }
+  for (const uint64_t id : ids) Serve(id);
+  for (const uint64_t id : ids) End(id);
+}
+
+void SessionServer::ServeStore(store::Store* store) {
+  store_ = store;
+  bells_seen_.clear();
+  follow_at_ns_ = 0;
+  attention_ = false;
+  next_look_ms_ = 0;
+  watch_.reset();
+  OpenWatch();
+  CaptureAll();
 }
 
 void SessionServer::Tick() {
+  RunTimed();
   const int64_t now = NowMs();
   if (!attention_) {
     attention_ms_ = kFirstAttentionMs;
@@ -317,7 +356,7 @@ void SessionServer::Tick() {
     attention_ = false;
     attention_ms_ = std::min(attention_ms_ * 2, kLastAttentionMs);
     next_attention_ms_ = now + attention_ms_;
-    for (store::Store::Entry* entry : options_.store->All()) {
+    for (store::Store::Entry* entry : store_->All()) {
       if (entry->primary == nullptr || !entry->primary->NeedsAttention()) continue;
       entry->primary->Attend();
       attention_ |= entry->primary->NeedsAttention();
@@ -325,7 +364,7 @@ void SessionServer::Tick() {
   }
   if (next_look_ms_ != 0 && now >= next_look_ms_) LookForStrangers();
   if (now >= next_prune_ms_) {
-    next_prune_ms_ = now + (options_.store->Prune() ? kPruneAgainMs : kPruneMs);
+    next_prune_ms_ = now + (store_->Prune() ? kPruneAgainMs : kPruneMs);
   }
 }
 
@@ -333,7 +372,7 @@ void SessionServer::Tick() {
 // ----------------------------------------------------------------------------------
 
 void SessionServer::OpenWatch() {
-  if (!options_.store->primary()) return;
+  if (!store_->primary()) return;
   absl::StatusOr<DirectoryWatch> watch = DirectoryWatch::Open(options_.database_directory);
   epoll_event event{.events = EPOLLIN, .data = {.u64 = kWatchId}};
   if (watch.ok() && ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, watch->fd(), &event) == 0) {
@@ -358,9 +397,9 @@ void SessionServer::LookForStrangers() {
       LogWarn("watch", std::string(status.message()));
     }
   }
-  options_.store->AdoptNewFiles();
+  store_->AdoptNewFiles();
   bool again = false;
-  for (store::Store::Entry* entry : options_.store->All()) again |= LookAt(entry);
+  for (store::Store::Entry* entry : store_->All()) again |= LookAt(entry);
   if (!again) return;
   look_ms_ = std::min(look_ms_ * 2, kLastLookMs);
   next_look_ms_ = NowMs() + look_ms_;
@@ -519,7 +558,7 @@ bool SessionServer::HandleHello(Session& session, std::string_view message) {
                               hello.version, ipc::kProtocolVersion, hello.program, hello.pid));
   }
   const absl::StatusOr<store::Store::Entry*> entry =
-      options_.store->FindOrCreate(std::string(hello.name), /*in_use=*/true);
+      store_->FindOrCreate(std::string(hello.name), /*in_use=*/true);
   if (absl::IsInvalidArgument(entry.status())) {  // by the configuration: nothing to log
     const std::string text(entry.status().message());
     Send(session, ipc::Welcome{.error = ipc::kErrorForeign, .text = text});
@@ -536,12 +575,11 @@ bool SessionServer::HandleHello(Session& session, std::string_view message) {
   const bool lockless = (hello.flags & ipc::kHelloLockless) != 0;
   if (session.entry->primary != nullptr)
     session.entry->primary->SessionStarted(session.id, hello.inode, lockless);
-  return Send(
-      session,
-      ipc::Welcome{.role = options_.store->primary() ? ipc::Role::kPrimary : ipc::Role::kReplica,
-                   .bell_slot = session.entry->slot,
-                   .text = ""},
-      options_.status->fd());
+  return Send(session,
+              ipc::Welcome{.role = store_->primary() ? ipc::Role::kPrimary : ipc::Role::kReplica,
+                           .bell_slot = session.entry->slot,
+                           .text = ""},
+              options_.status->fd());
 }
 
 // Another session's outcome may lie unread in its socket: it was sent before that process let go of

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,7 +43,7 @@ class SessionServer {
     std::string socket_path;
     std::string database_directory;  // watched, on a primary
     StatusFile* status = nullptr;    // must outlive the server
-    store::Store* store = nullptr;   // must outlive the server
+    store::Store* store = nullptr;   // must outlive the server, or until ServeStore
     // Answers a request of the command line.
     std::function<void(const std::string& json, Respond respond)> on_control;
     bool stop_when_unused = false;  // a while after the last connection has gone
@@ -57,14 +58,21 @@ class SessionServer {
   void Stop();
   // Runs task on the server's thread, soon.
   void Post(std::function<void()> task) EXCLUDES(mu_);
+  // Runs task after that time, unless the server has ended.  On the server's thread.
+  void After(std::chrono::milliseconds delay, std::function<void()> task);
+
+  // Ends the sessions of apps, which begin new ones when they next write; what they have committed
+  // is captured.  The store may go then, and ServeStore names the next.  On the server's thread.
+  void EndSessions();
+  void ServeStore(store::Store* store);
 
   // Captures every database's WAL now, and what programs without the shim have done.  On the
   // server's thread.
   void CaptureAll();
   // For a node that is fenced, so that no new commit is let through: takes in what the sessions
   // have still to say until no app is in a write transaction, at most for limit, and captures it.
-  // On the server's thread; also after Run.
-  void Drain(std::chrono::milliseconds limit);
+  // False: an app still is.  On the server's thread; also after Run.
+  bool Drain(std::chrono::milliseconds limit);
   size_t SessionCount(const std::string& database) const;
   // Since the start: sessions of apps that were welcomed, and that were refused but for files that
   // are no databases by the configuration.
@@ -82,6 +90,7 @@ class SessionServer {
   void RefuseForWantOfDescriptors();
   void HandleSignal();
   void RunPosted() EXCLUDES(mu_);
+  void RunTimed();
   bool HasRung(const Session& session) const;
   bool RingBells();
   int64_t FollowBells();
@@ -109,6 +118,7 @@ class SessionServer {
   bool Send(const Session& session, const Message& message, int fd = -1);
 
   const Options options_;
+  store::Store* store_ = nullptr;
   UniqueFd listener_, epoll_, signals_, wakeup_, spare_;
   uint64_t next_id_ = 16;  // smaller ones are the descriptors above
   absl::flat_hash_map<uint64_t, std::unique_ptr<Session>> sessions_;
@@ -128,6 +138,7 @@ class SessionServer {
   std::optional<DirectoryWatch> watch_;  // none: there is no inotify to be had
   int64_t next_look_ms_ = 0;             // 0: nothing has changed
   int look_ms_ = 0;
+  std::multimap<int64_t, std::function<void()>> timed_;  // by NowMs
   std::atomic<bool> stop_ = false;
   Mutex mu_;
   std::deque<std::function<void()>> posted_ GUARDED_BY(mu_);

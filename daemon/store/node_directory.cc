@@ -48,6 +48,7 @@ absl::StatusOr<std::unique_ptr<NodeDirectory>> NodeDirectory::Open(const Options
   }
   RETURN_IF_ERROR(node->LoadIdentity(options));
   RETURN_IF_ERROR(node->LoadEpoch());
+  RETURN_IF_ERROR(node->LoadRole());
   return node;
 }
 
@@ -75,6 +76,36 @@ absl::Status NodeDirectory::NoteEpoch(uint64_t epoch) {
   RETURN_IF_ERROR(WriteWholeFile(control_ + "/epoch", fmt::format("{}\n", epoch)));
   epoch_ = epoch;
   return absl::OkStatus();
+}
+
+absl::Status NodeDirectory::LoadRole() {
+  const std::string path = control_ + "/role";
+  const absl::StatusOr<std::string> text = ReadWholeFile(path, 64);
+  if (absl::IsNotFound(text.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(text.status());
+  if (*text != "primary\n" && *text != "replica\n") {
+    return absl::DataLossError(fmt::format(
+        "{} is damaged: write \"primary\" into it if apps wrote on this node last, else "
+        "\"replica\"",
+        path));
+  }
+  was_primary_ = *text == "primary\n";
+  return absl::OkStatus();
+}
+
+absl::Status NodeDirectory::NoteRole(bool primary) {
+  if (was_primary_ == primary) return absl::OkStatus();
+  RETURN_IF_ERROR(WriteWholeFile(control_ + "/role", primary ? "primary\n" : "replica\n"));
+  was_primary_ = primary;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> NodeDirectory::FoundCluster() {
+  MutexLock lock(mu_);
+  if (!cluster_id_.empty()) return cluster_id_;
+  cluster_id_ = Hex16(RandomId());
+  RETURN_IF_ERROR(SaveIdentity());
+  return cluster_id_;
 }
 
 std::string NodeDirectory::cluster_id() const {
@@ -126,10 +157,10 @@ absl::Status NodeDirectory::SaveIdentity() {
   return WriteWholeFile(control_ + "/id", IdentityText());
 }
 
-absl::Status NodeDirectory::JoinCluster(const std::string& cluster_id) {
+absl::Status NodeDirectory::JoinCluster(const std::string& cluster_id, bool leave) {
   MutexLock lock(mu_);
   if (cluster_id == cluster_id_) return absl::OkStatus();
-  if (!cluster_id_.empty()) {
+  if (!cluster_id_.empty() && !leave) {
     return absl::FailedPreconditionError(
         fmt::format("{} belongs to cluster {}, not {}", directory_, cluster_id_, cluster_id));
   }

@@ -126,7 +126,10 @@ TEST(Config, RefusesALeaseThatCannotBe) {
   EXPECT_THAT(ErrorOf("lease: {type: zookeeper}"), HasSubstr("there are: static, etcd, consul"));
   EXPECT_THAT(ErrorOf("lease: {type: etcd}"), HasSubstr("f.yml:1: lease.url: where is it?"));
   EXPECT_THAT(ErrorOf("lease: {type: etcd, url: 'http://a', primary: false}"),
-              HasSubstr("a replica takes no lease yet"));
+              HasSubstr("lease.primary: the lease says who is the primary"));
+  EXPECT_THAT(ErrorOf("insecure: true\nlease: {type: etcd, url: 'http://a'}\n"
+                      "replication: {listen: 'tcp://0.0.0.0:7420'}"),
+              HasSubstr("replication.advertise: give the address"));
   for (const char* url :
        {"a:2379", "ftp://a", "http://", "http://a/path", "http://a?b", "http://a b"}) {
     EXPECT_THAT(ErrorOf(fmt::format("lease: {{type: etcd, url: '{}'}}", url)),

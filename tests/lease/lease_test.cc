@@ -227,7 +227,7 @@ TEST_P(LeaseBackend, IsHandedOverInOneStep) {
   const auto b = Connect();
   const auto observer = Connect();
   ASSERT_TRUE(Acquire(*a, kA).ok());
-  ASSERT_TRUE(b->Announce(kB, kTimeout).ok());
+  ASSERT_TRUE(b->Announce({.node = kB}, kTimeout).ok());
   std::atomic<bool> stop = false;
   std::atomic<int> reads = 0;
   std::atomic<int> without_owner = 0;
@@ -258,7 +258,7 @@ TEST_P(LeaseBackend, IsHandedOverInOneStep) {
   EXPECT_EQ(reign->epoch, 2u);
   EXPECT_TRUE(b->Note(At(6), kTimeout).ok());
   // And back.
-  ASSERT_TRUE(a->Announce(kA, kTimeout).ok());
+  ASSERT_TRUE(a->Announce({.node = kA}, kTimeout).ok());
   const absl::StatusOr<std::vector<Candidate>> both = b->Candidates(kTimeout);
   ASSERT_TRUE(both.ok()) << both.status();
   for (const Candidate& candidate : *both) {
@@ -276,7 +276,7 @@ TEST_P(LeaseBackend, StaysWhereItIsIfTheCandidateHasGone) {
   const auto a = Connect();
   const auto b = Connect();
   ASSERT_TRUE(Acquire(*a, kA).ok());
-  ASSERT_TRUE(b->Announce(kB, kTimeout).ok());
+  ASSERT_TRUE(b->Announce({.node = kB}, kTimeout).ok());
   const Candidate gone = a->Candidates(kTimeout).value().at(0);
   ASSERT_TRUE(b->Release(std::nullopt, kTimeout).ok());
   EXPECT_TRUE(a->Candidates(kTimeout).value().empty());
@@ -333,7 +333,7 @@ TEST_P(LeaseBackend, ServerThatIsNotThereIsUnavailable) {
   const auto lease = Connect();
   server_->Kill();
   EXPECT_TRUE(absl::IsUnavailable(lease->Read(kTimeout).status()));
-  EXPECT_TRUE(absl::IsUnavailable(lease->Announce(kA, kTimeout)));
+  EXPECT_TRUE(absl::IsUnavailable(lease->Announce({.node = kA}, kTimeout)));
   server_->Restart();
   EXPECT_TRUE(lease->Read(kTimeout).ok());
 }

@@ -98,7 +98,7 @@ bool LeaseServer::WaitUntilReady() {
   const auto deadline = steady_clock::now() + kStartDeadline;
   while (steady_clock::now() < deadline) {
     const std::unique_ptr<lease::Lease> probe = Connect("ready", seconds(10));
-    if (probe->Announce({.node_id = "0000000000000001"}, seconds(1)).ok()) {
+    if (probe->Announce({.node = {.node_id = "0000000000000001"}}, seconds(1)).ok()) {
       return probe->Release(std::nullopt, seconds(5)).ok();
     }
     if (::waitpid(pid_, nullptr, WNOHANG) == pid_) {

@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""Three nodes, a real etcd, a writer under the shim on each. The primary's daemon is killed: another node takes
+over, with all that was replicated; the old one comes back as a replica, and what it alone had is kept as a
+branch. Then the lease is handed over, asked for and given away: no acknowledged row is lost, and the pause for
+writers is measured."""
+
+import json
+import os
+import signal
+import time
+
+import cluster
+from cluster import check, check_equal, wait_for
+from servers import etcd
+
+TTL = 4  # seconds
+DB = "app.db"
+
+# Writes rows as fast as it may, with one connection, and notes what was acknowledged and when.
+WRITER = """
+import sqlite3, sys, time
+path, name, log = sys.argv[1:]
+db = sqlite3.connect(path, timeout=0, isolation_level=None)
+out = open(log, 'a', buffering=1)
+n = 0
+while True:
+    try:
+        db.execute('insert into t values (?, ?)', (name, n))
+        out.write(f'{n} {time.monotonic()}\\n')
+        n += 1
+    except sqlite3.OperationalError as error:
+        if 'locked' not in str(error) and 'disk I/O' not in str(error) and 'no such table' not in str(error):
+            out.write(f'error {error}\\n')
+            raise
+        time.sleep(0.001)
+"""
+
+
+class Writer:
+    def __init__(self, c, node):
+        self.name = node.name
+        self.log = os.path.join(c.scratch, f"writer-{node.name}")
+        self.process = c.spawn(["/usr/bin/python3", "-c", WRITER, node.path(DB), node.name, self.log], shim=True)
+
+    def rows(self):
+        """(number, time) of what was acknowledged."""
+        if not os.path.exists(self.log):
+            return []
+        with open(self.log, encoding="ascii") as file:
+            lines = [line for line in file if line.endswith("\n")]
+        check(not any(line.startswith("error") for line in lines), f"the writer on {self.name} said {lines[-1:]}")
+        return [(int(n), float(when)) for n, when in map(str.split, lines)]
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def is_primary(node):
+    status = node.status()
+    return status["role"] == "primary" and status["lease"]["holds"]
+
+
+def the_primary(nodes, seconds=cluster.DEADLINE):
+    return wait_for("a primary", lambda: next((n for n in nodes if is_primary(n)), None), seconds)
+
+
+def rows_of(c, node):
+    return {tuple(line.split("|")) for line in c.sqlite(node.path(DB), "select who, n from t").splitlines()}
+
+
+def check_all_there(c, node, writers, dropped=()):
+    acknowledged = [(writer, writer.rows()) for writer in writers]  # before the look: they write on
+    there = rows_of(c, node)
+    for writer, rows in acknowledged:
+        missing = [n for n, _ in rows if (writer.name, str(n)) not in there]
+        check(all((writer.name, n) in dropped for n in missing),
+              f"{len(missing)} acknowledged rows of {writer.name} are gone: {missing[:10]}")
+
+
+def longest_pause(writers, begin, end):
+    """Between two acknowledged rows, whoever wrote them, in milliseconds."""
+    times = sorted(when for writer in writers for _, when in writer.rows() if begin <= when <= end)
+    check(len(times) > 1, "nobody has written")
+    return max(b - a for a, b in zip(times, times[1:])) * 1000
+
+
+def crash(c, nodes):
+    primary = the_primary(nodes)
+    others = [node for node in nodes if node is not primary]
+    primary.sql(DB, "create table t(who text, n int)")
+    writers = [Writer(c, node) for node in nodes]
+    wait_for("rows", lambda: sum(len(w.rows()) for w in writers) > 200)
+    writers[nodes.index(primary)].stop()
+    for node in others:
+        c.wait_equal(primary, node, DB)
+    # A tail that nobody else has.
+    for node in others:
+        os.kill(node.process.pid, signal.SIGSTOP)
+    tail = [("tail", str(n)) for n in range(5)]
+    primary.sql(DB, "".join(f"insert into t values ('tail', {n});" for _, n in tail))
+    primary.sync()
+    tail_position = primary.position(DB)
+    primary.kill()
+    began = time.monotonic()
+    for node in others:
+        os.kill(node.process.pid, signal.SIGCONT)
+    successor = the_primary(others)
+    survivors = [w for w in writers if w.name != primary.name]
+    wait_for("a row after the crash", lambda: any(when > began for w in survivors for _, when in w.rows()))
+    first = min(when for w in survivors for _, when in w.rows() if when > began)
+    print(f"kill -9: the next acknowledged row after {first - began:.2f} s, TTL {TTL} s")
+    check(first - began < TTL + 1 or os.getloadavg()[0] > 2 * os.cpu_count(),
+          f"fail-over took {first - began:.2f} s, more than TTL + 1 s")
+    check_all_there(c, successor, writers, dropped=set(tail))
+    primary.start()
+    wait_for("the old primary is a replica", lambda: primary.status()["role"] == "replica")
+    for w in survivors:
+        w.stop()
+    for node in nodes:
+        if node is not successor:
+            c.check_identical(successor, node, DB)
+    listed = json.loads(c.command("branches", "list", "--config", primary.config, "--json")[0])
+    check(tail_position.split("/")[0] in json.dumps(listed), f"the tail at {tail_position} is no branch: {listed}")
+    check(not rows_of(c, successor) & set(tail), "the tail has come back")
+    return successor
+
+
+def hand_off(c, nodes, primary):
+    writers = [Writer(c, node) for node in nodes]
+    for node in nodes:  # new logs would mix with the old ones
+        check_equal(node.status()["databases"][0]["name"], DB, f"{node.name}'s database")
+    wait_for("rows again", lambda: len(writers[nodes.index(primary)].rows()) > 50)
+    pauses = []
+    for _ in range(3):
+        target = next(node for node in nodes if node is not primary)
+        begin = time.monotonic()
+        c.command("handoff", "--config", primary.config, target.status()["node_id"])
+        wait_for(f"{target.name} is the primary", lambda t=target: is_primary(t))
+        before = len(writers[nodes.index(target)].rows())
+        wait_for("rows on the new primary", lambda w=writers[nodes.index(target)], n=before: len(w.rows()) > n + 20)
+        pauses.append(longest_pause(writers, begin, time.monotonic()))
+        primary = target
+    print("handoff: writers paused for " + ", ".join(f"{pause:.0f}" for pause in pauses) + " ms")
+    replica = next(node for node in nodes if node is not primary)
+    c.command("promote", "--config", replica.config)
+    check(is_primary(replica), "litefs promote has ended, and the node is no primary")
+    c.command("demote", "--config", replica.config)
+    wait_for("demote: a replica", lambda: replica.status()["role"] == "replica")
+    primary = the_primary(nodes)
+    check(primary is not replica, "demote has changed nothing")
+    for writer in writers:
+        writer.stop()
+    for node in nodes:
+        if node is not primary:
+            c.check_identical(primary, node, DB)
+    check_all_there(c, primary, writers)
+    # A static node, and one that is none, say so.
+    status, _, err = c.command("handoff", "--config", replica.config, "0", status=None)
+    check(status == 1 and "not the primary" in err, f"handoff on a replica: {status} {err}")
+
+
+def test(c):
+    with etcd.Server(c) as server:
+        lease = {"type": "etcd", "url": server.url, "key": "test/failover", "ttl": f"{TTL}s"}
+        nodes = [c.node(name, lease=lease) for name in ("a", "b", "c")]
+        successor = crash(c, nodes)
+        for node in nodes:
+            os.unlink(os.path.join(c.scratch, f"writer-{node.name}"))
+        successor.sql(DB, "delete from t")
+        hand_off(c, nodes, successor)
+
+
+if __name__ == "__main__":
+    cluster.main(test)
