@@ -10,6 +10,7 @@
 #   make test-clients             every program of docs/CLIENTS.md; installs packages
 #   make test-big                 databases beyond 1 GiB, in both modes, pages of 4 and of 64 KiB
 #   make test-readers             ten minutes of hundreds of readers, old and new, on a replica that is killed
+#   make test-archive             every transaction of a thousand, restored and compared
 #   make soak                     ten minutes of kills, a million transactions
 #   make bench | bench-quick      plain SQLite and litefs side by side: docs/BENCHMARKS.md
 #   make bench-seed               a new replica of 1 GiB, beside cp and fsync
@@ -24,7 +25,7 @@
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all test unit system test-clients test-big test-readers soak sweep lint bench bench-quick bench-latency bench-seed fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
+.PHONY: all test unit system test-clients test-big test-readers test-archive soak sweep lint bench bench-quick bench-latency bench-seed fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
 all:
 
 # ---- Variant ------------------------------------------------------------------------------------
@@ -197,6 +198,10 @@ test-big: all
 
 SOAK_SECONDS      ?= 600
 SOAK_TRANSACTIONS ?= 1000000
+ARCHIVE_TRANSACTIONS ?= 1000
+test-archive: all
+	tests/system/archive_test.py $(B) $(ARCHIVE_TRANSACTIONS)
+
 soak: all
 	tests/system/many_test.py $(B) 1000
 	tests/system/kill_test.py $(B) $(SOAK_SECONDS)

@@ -19,6 +19,7 @@
 
 #include "common/posix_io.h"
 #include "common/status_macros.h"
+#include "daemon/archive_settings.h"
 #include "daemon/config_check.h"
 #include "daemon/config_references.h"
 #include "daemon/config_settings.h"
@@ -71,13 +72,29 @@ class Walker {
       }
       const auto [first, is_new] = lines_.emplace(key, line);
       if (!is_new) return Error(line, key, fmt::format("also given in line {}", first->second));
-      if (IsSection(key)) {
+      if (key == "archive") {
+        RETURN_IF_ERROR(WalkArchives(entry.second, line));
+      } else if (IsSection(key)) {
         RETURN_IF_ERROR(WalkSection(entry.second, key + "."));
       } else if (const Setting* setting = FindSetting(key)) {
         RETURN_IF_ERROR(WalkSetting(*setting, entry.second, line));
       } else {
         return Error(line, prefix + entry.first.Scalar(), "unknown key" + Suggest(key));
       }
+    }
+    return absl::OkStatus();
+  }
+
+  // A list of sections, each a destination.
+  absl::Status WalkArchives(const YAML::Node& node, int key_line) {
+    if (!node.IsSequence()) return Error(key_line, "archive", "a list of destinations is expected");
+    for (const YAML::Node& item : node) {
+      if (!item.IsMap()) return Error(Line(item), "archive", "a destination is key: value pairs");
+      config_.archives.emplace_back();
+      std::erase_if(lines_, [](const auto& entry) { return entry.first.starts_with("archive."); });
+      RETURN_IF_ERROR(WalkSection(item, "archive."));
+      const Problem problem = FinishArchives(&config_.archives);
+      if (!problem.empty()) return Error(Line(item), "archive", problem);
     }
     return absl::OkStatus();
   }
@@ -101,7 +118,9 @@ class Walker {
                                            "NAME: VALUE pairs are expected"};
       return Error(Line(node), key, kExpected[static_cast<int>(setting.shape)]);
     }
-    const Problem problem = setting.set(values, &config_);
+    const Problem problem = setting.of_archive != nullptr
+                                ? setting.of_archive->set(values, &config_.archives.back())
+                                : setting.set(values, &config_);
     return problem.empty() ? absl::OkStatus() : Error(Line(node), key, problem);
   }
 
@@ -184,7 +203,13 @@ absl::StatusOr<Config> LoadConfig(const ConfigSource& source, const Environment&
   if (!file.path.empty()) {
     ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(file.path, kMaxConfigBytes));
     ASSIGN_OR_RETURN(config, ParseConfig(text, file.path, environment));
-    for (std::string* path : {&config.security.key_file, &config.security.peers_file}) {
+    std::vector<std::string*> paths = {&config.security.key_file, &config.security.peers_file};
+    for (archive::ArchiveConfig& archive : config.archives) {
+      paths.insert(paths.end(), {&archive.identity_file, &archive.store.ca_file});
+      const bool is_path = archive.store.url.find("://") == std::string::npos;
+      if (is_path) paths.push_back(&archive.store.url);
+    }
+    for (std::string* path : paths) {
       if (!path->empty()) {
         *path = AbsolutePath(std::filesystem::path(file.path).parent_path(), *path);
       }

@@ -20,6 +20,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/log.h"
+#include "daemon/archive/archive_config.h"
 
 namespace litefs {
 
@@ -87,6 +88,7 @@ struct Config {
   bool read_only_replica = false;   // or busy: what who writes on a replica gets
   bool continue_when_away = false;  // or refuse: what a writer does after write_timeout
   LogLevel log_level = LogLevel::kInfo;
+  std::vector<archive::ArchiveConfig> archives;
 };
 
 // The pull endpoint that belongs to a `listen` or `primary` endpoint: tcp://HOST:PORT+1, or

@@ -211,7 +211,7 @@ Problem SetDir(const std::string& value, Config* config) {
   return value.empty() ? "\"\" is not a directory" : "";
 }
 
-// Every key there is.  README.md has the same table for its readers.
+// Every key but those of destinations.  README.md has the same table for its readers.
 constexpr std::array kSettings = {
     Setting{"dir", [](const Values& v, Config* c) { return SetDir(v[0], c); }},
     Setting{"databases", [](const Values& v, Config* c) { return SetGlobs(v, &c->databases); },
@@ -262,6 +262,22 @@ constexpr std::array kSettings = {
     Setting{"log.level", [](const Values& v, Config* c) { return SetLogLevel(v[0], c); }},
 };
 
+std::vector<Setting> WithArchiveSettings() {
+  std::vector<Setting> settings(kSettings.begin(), kSettings.end());
+  for (const ArchiveSetting& one : ArchiveSettings()) {
+    settings.push_back({.key = one.key,
+                        .set = nullptr,
+                        .shape = one.is_list ? Setting::Shape::kList : Setting::Shape::kValue,
+                        .of_archive = &one});
+  }
+  return settings;
+}
+
+const std::vector<Setting>& Settings() {
+  static const std::vector<Setting> settings = WithArchiveSettings();
+  return settings;
+}
+
 // Levenshtein's distance.
 size_t EditDistance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
@@ -286,13 +302,13 @@ std::string_view LastPart(std::string_view key) {
 }  // namespace
 
 const Setting* FindSetting(std::string_view key) {
-  const auto found = std::find_if(kSettings.begin(), kSettings.end(),
+  const auto found = std::find_if(Settings().begin(), Settings().end(),
                                   [&](const Setting& setting) { return setting.key == key; });
-  return found == kSettings.end() ? nullptr : &*found;
+  return found == Settings().end() ? nullptr : &*found;
 }
 
 bool IsSection(std::string_view key) {
-  return std::any_of(kSettings.begin(), kSettings.end(), [&](const Setting& setting) {
+  return std::any_of(Settings().begin(), Settings().end(), [&](const Setting& setting) {
     return setting.key.size() > key.size() && setting.key.starts_with(key) &&
            setting.key[key.size()] == '.';
   });
@@ -301,7 +317,7 @@ bool IsSection(std::string_view key) {
 std::string Suggest(const std::string& normal) {
   std::string_view best;
   size_t best_distance = 3;  // two typing errors
-  for (const Setting& setting : kSettings) {
+  for (const Setting& setting : Settings()) {
     std::vector<std::string_view> candidates = {setting.key};
     if (const size_t dot = setting.key.find('.'); dot != std::string_view::npos) {
       candidates.push_back(setting.key.substr(0, dot));
@@ -318,7 +334,7 @@ std::string Suggest(const std::string& normal) {
   }
   if (!best.empty()) return fmt::format(" (did you mean {}?)", best);
   std::string all;
-  for (const Setting& setting : kSettings)
+  for (const Setting& setting : Settings())
     fmt::format_to(std::back_inserter(all), " {}", setting.key);
   return " (there are:" + all + ")";
 }

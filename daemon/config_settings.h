@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "daemon/archive_settings.h"
 #include "daemon/config_values.h"
 
 namespace litefs {
@@ -13,6 +14,7 @@ struct Setting {
   std::string_view key;
   Problem (*set)(const Values& values, Config* config);
   enum class Shape { kValue, kList, kNames } shape = Shape::kValue;  // kNames: of keys to values
+  const ArchiveSetting* of_archive = nullptr;  // instead of set, for the last of the list
 };
 
 // Null: there is no such key.

@@ -326,6 +326,7 @@ nlohmann::json Daemon::Status() {
           {"databases", databases},
           {"lease", lease_->StatusJson()},
           {"replication", node_->replication().StatusJson()},
+          {"archive", node_->archive().StatusJson()},
           {"counters", std::move(counters_json)}};
 }
 

@@ -51,6 +51,7 @@ absl::Status Node::OpenStore() {
            .on_commit = [this](const std::string& name, ltx::TxId min, ltx::TxId max) {
              parts_.events->Publish({.database = name, .min_txid = min, .max_txid = max});
              if (replication_ != nullptr) replication_->Committed(name, min, max);
+             if (archive_ != nullptr) archive_->Committed(name);
            }}));
   MutexLock lock(mu_);
   store_ = std::move(store);
@@ -88,10 +89,21 @@ absl::Status Node::Open() {
 
 absl::Status Node::Start(session::SessionServer* server) {
   server_ = server;
-  return StartReplication();
+  return StartTasks();
 }
 
-void Node::Stop() { StopReplication(); }
+void Node::Stop() {
+  if (archive_ != nullptr) archive_->Stop();
+  StopReplication();
+}
+
+// A replica is seeded before it follows.
+absl::Status Node::StartTasks() {
+  archive_ = std::make_unique<NodeArchive>(*parts_.config, primary_, parts_.directory, store_.get());
+  archive_->Seed();
+  RETURN_IF_ERROR(StartReplication());
+  return archive_->Start();
+}
 
 // An empty node that founded a cluster at the same time as another one has nothing that binds it.
 std::string Node::cluster_id() {
@@ -161,13 +173,14 @@ absl::Status Node::ApplyStored() {
 absl::Status Node::Reopen(bool primary) {
   server_->EndSessions();
   StopReplication();
+  archive_->Abandon();
   parts_.before_close();
   CloseStore();
   RETURN_IF_ERROR(parts_.directory->NoteRole(primary));
   SetRole(primary);
   RETURN_IF_ERROR(OpenStore());
   server_->ServeStore(store_.get());
-  RETURN_IF_ERROR(StartReplication());
+  RETURN_IF_ERROR(StartTasks());
   LogInfo("daemon", fmt::format("role={}", primary ? "primary" : "replica"));
   parts_.events->Publish({.kind = http::Event::Kind::kRole});
   return absl::OkStatus();

@@ -26,6 +26,7 @@
 #include "daemon/config.h"
 #include "daemon/http/event_feed.h"
 #include "daemon/lease/record.h"
+#include "daemon/node_archive.h"
 #include "daemon/node_replication.h"
 #include "daemon/session/session_server.h"
 #include "daemon/session/status_file.h"
@@ -58,6 +59,7 @@ class Node {
   bool primary() const { return primary_; }
   store::Store& store() { return *store_; }
   NodeReplication& replication() { return *replication_; }
+  NodeArchive& archive() { return *archive_; }
 
   // kUnavailable: an app is in a write transaction, or readers keep stored files from being
   // applied: try again.  Other errors: the node has no store any more and must end.
@@ -93,6 +95,7 @@ class Node {
   void CloseStore() EXCLUDES(mu_);
   absl::Status Reopen(bool primary) EXCLUDES(mu_);
   absl::Status StartReplication() EXCLUDES(mu_);
+  absl::Status StartTasks() EXCLUDES(mu_);
   void StopReplication();
   absl::Status ApplyStored();
   void SetRole(bool primary);
@@ -106,6 +109,7 @@ class Node {
   Mutex mu_;
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<NodeReplication> replication_;
+  std::unique_ptr<NodeArchive> archive_;  // the main thread's own
   lease::Positions last_positions_ GUARDED_BY(mu_);
   lease::Positions floor_ GUARDED_BY(mu_);  // what this node had when its reign began
 };

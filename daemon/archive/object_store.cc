@@ -88,9 +88,10 @@ absl::StatusOr<std::unique_ptr<ObjectStore>> OpenObjectStore(const StoreOptions&
     return FileStore::Open(std::string(url));
   }
   return absl::InvalidArgumentError(
-      fmt::format("\"{}\" is not a place for an archive: write a directory or "
-                  "file:///DIRECTORY",
-                  options.url));
+      fmt::format("\"{}\" is not a place for an archive: write s3://BUCKET/PREFIX, a directory or "
+                  "file:///DIRECTORY{}",
+                  options.url,
+                  url.starts_with("sftp://") ? " (of a server by SFTP: one that is mounted)" : ""));
 }
 
 }  // namespace litefs::archive

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/cli/archive_command.h"
 #include "daemon/cli/branches_command.h"
 #include "daemon/cli/command_support.h"
 #include "daemon/cli/daemon_command.h"
@@ -16,6 +17,7 @@
 #include "daemon/cli/ltx_command.h"
 #include "daemon/cli/pos_command.h"
 #include "daemon/cli/preload_library.h"
+#include "daemon/cli/restore_command.h"
 #include "daemon/cli/role_command.h"
 #include "daemon/cli/run_command.h"
 #include "daemon/cli/status_command.h"
@@ -97,6 +99,8 @@ int RunCommandLine(int argc, char** argv) {
   AddExportCommand(app, &exit_code);
   AddRoleCommands(app, &exit_code);
   AddBranchesCommands(app, &exit_code);
+  AddRestoreCommand(app, &exit_code);
+  AddArchiveCommands(app, &exit_code);
   AddLtxCommands(app, &exit_code);
   AddKeygenCommand(app, &exit_code);
   if (arguments.empty()) {

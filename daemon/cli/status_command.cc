@@ -128,6 +128,25 @@ std::string LeaseText(const nlohmann::json& status) {
                      Number(*lease, "epoch"), problem.empty() ? "" : ": ", problem);
 }
 
+std::string ArchiveTable(const nlohmann::json& status) {
+  Rows rows = {{"ARCHIVE", "WHERE", "DATABASE", "TXID", "BACKLOG", "AGE"}};
+  std::string errors;
+  for (const auto& destination : Items(status, "archive")) {
+    const std::string name = Text(destination, "name");
+    for (const auto& database : Items(destination, "databases")) {
+      rows.push_back(
+          {name, Text(destination, "where"), Text(database, "name"), Text(database, "txid"),
+           fmt::format("{} ({})", Number(database, "backlog_files"),
+                       FormatSize(static_cast<uint64_t>(Number(database, "backlog_bytes")))),
+           FormatDuration(std::chrono::milliseconds(Number(database, "backlog_age_ms")))});
+    }
+    const std::string error = Text(destination, "last_error");
+    if (!error.empty()) errors += fmt::format("{}: {}\n", name, error);
+  }
+  if (rows.size() == 1 && errors.empty()) return "";
+  return "\n" + Table(rows) + (errors.empty() ? "" : "\n" + errors);
+}
+
 std::string StatusText(const nlohmann::json& status) {
   const auto replication = status.find("replication");
   std::string out =
@@ -140,7 +159,7 @@ std::string StatusText(const nlohmann::json& status) {
   out += LeaseText(status);
   out += "\n" + DatabaseTable(status);
   if (replication != status.end()) out += "\n" + ReplicationText(*replication);
-  return out;
+  return out + ArchiveTable(status);
 }
 
 int PrintStatus(const DirOptions& dir, bool json) {

@@ -47,9 +47,10 @@ void Database::NoteChanges(std::span<const PageChange> changes) {
   copy_progress_.NotifyAll();
 }
 
-bool Database::Prune(int64_t oldest_ms, uint64_t max_bytes) {
+bool Database::Prune(int64_t oldest_ms, uint64_t max_bytes, ltx::TxId keep_after) {
   MutexLock lock(mu_);
-  return chain_->log().Prune(oldest_ms, max_bytes, chain_->position().txid);
+  return chain_->log().Prune(oldest_ms, max_bytes,
+                             std::min(keep_after, chain_->position().txid));
 }
 
 // Whether a copy of the differences does without this page.  Page 1 is always there: a file has
@@ -238,7 +239,8 @@ ltx::Header Database::SnapshotHeader(const Copy& copy, ltx::Header header) const
   header.page_bytes = copy.page_bytes;
   header.commit = copy.size_pages;
   header.max_txid = copy.position.txid;
-  header.timestamp_ms = options_.clock->WallMs();
+  // Of the last transaction in it; of what the chain does not know, now.
+  header.timestamp_ms = log().TimeOf(copy.position).value_or(options_.clock->WallMs());
   header.node_id = options_.node_id;
   return header;
 }

@@ -91,8 +91,9 @@ class Database {
   absl::StatusOr<UniqueFd> Delta(uint32_t page_bytes, std::span<const ltx::Checksum> base,
                                  LtxFileRef* file) EXCLUDES(mu_);
 
-  // Applies retention to the chain.  Whether anything had to go.
-  virtual bool Prune(int64_t oldest_ms, uint64_t max_bytes) EXCLUDES(mu_);
+  // Applies retention to the chain, but keeps what ends after keep_after.  Whether anything had to
+  // go.
+  virtual bool Prune(int64_t oldest_ms, uint64_t max_bytes, ltx::TxId keep_after) EXCLUDES(mu_);
 
  protected:
   explicit Database(DatabaseOptions options) : options_(std::move(options)) {}

@@ -159,6 +159,37 @@ std::optional<ltx::Position> LtxLog::FindChecksum(ltx::Checksum checksum) const 
   return std::nullopt;
 }
 
+std::vector<ltx::Position> LtxLog::Positions() const {
+  MutexLock lock(mu_);
+  std::vector<ltx::Position> positions;
+  positions.reserve(files_.size() + 1);
+  if (!files_.empty() && files_.front().min_txid > 1) {
+    positions.push_back({files_.front().min_txid - 1, files_.front().pre_apply});
+  }
+  for (const LtxFileRef& file : files_) positions.push_back(file.end());
+  return positions;
+}
+
+LtxLog::Backlog LtxLog::After(ltx::TxId txid) const {
+  MutexLock lock(mu_);
+  Backlog backlog;
+  for (auto file = files_.rbegin(); file != files_.rend() && file->max_txid > txid; ++file) {
+    ++backlog.files;
+    backlog.bytes += file->size_bytes;
+    backlog.oldest_ms = file->timestamp_ms;
+  }
+  return backlog;
+}
+
+std::optional<int64_t> LtxLog::TimeOf(const ltx::Position& position) const {
+  MutexLock lock(mu_);
+  const auto file = std::partition_point(files_.begin(), files_.end(), [&](const LtxFileRef& one) {
+    return one.max_txid < position.txid;
+  });
+  if (file == files_.end() || file->end() != position) return std::nullopt;
+  return file->timestamp_ms;
+}
+
 bool LtxLog::BeginsWithSnapshot() const {
   MutexLock lock(mu_);
   return !files_.empty() && files_.front().min_txid == 1;

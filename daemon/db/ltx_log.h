@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -64,6 +65,17 @@ class LtxLog {
 
   // The newest position of the chain, its beginning included, whose checksum is the given one.
   std::optional<ltx::Position> FindChecksum(ltx::Checksum checksum) const;
+  // Every position of the chain, its beginning (unless that is nothing) included, ascending.
+  std::vector<ltx::Position> Positions() const;
+  // What comes after transaction txid.
+  struct Backlog {
+    uint64_t files = 0;
+    uint64_t bytes = 0;
+    int64_t oldest_ms = 0;  // of the first of them
+  };
+  Backlog After(ltx::TxId txid) const;
+  // The time of the transaction that ends at that position, in ms since 1970.
+  std::optional<int64_t> TimeOf(const ltx::Position& position) const;
   // True if the chain begins with a snapshot.
   bool BeginsWithSnapshot() const;
 

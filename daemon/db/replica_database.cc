@@ -477,11 +477,11 @@ ltx::Position ReplicaDatabase::AppliedPosition() {
   return chain_->position();
 }
 
-bool ReplicaDatabase::Prune(int64_t oldest_ms, uint64_t max_bytes) {
+bool ReplicaDatabase::Prune(int64_t oldest_ms, uint64_t max_bytes, ltx::TxId keep_after) {
   const ltx::Position applied = position();
   // A snapshot is to replace what is here: the numbers of its chain say nothing of ours.
   if (absl::IsOutOfRange(chain_->log().FileAfter(applied).status())) return false;
-  return chain_->log().Prune(oldest_ms, max_bytes, applied.txid);
+  return chain_->log().Prune(oldest_ms, max_bytes, std::min(keep_after, applied.txid));
 }
 
 }  // namespace litefs::db

@@ -30,7 +30,8 @@ class ReplicaDatabase final : public Database {
   // These three wait for no apply, however long it takes: they tell of the last one that has ended.
   DatabaseInfo Info() override EXCLUDES(mu_, shown_mu_);
   ltx::Position position() override EXCLUDES(mu_, shown_mu_);
-  bool Prune(int64_t oldest_ms, uint64_t max_bytes) override EXCLUDES(mu_, shown_mu_);
+  bool Prune(int64_t oldest_ms, uint64_t max_bytes, ltx::TxId keep_after) override
+      EXCLUDES(mu_, shown_mu_);
 
   // The end of what is stored.  If the content belongs to no chain (somebody else has written it):
   // transaction 0 with the content's checksum, or {0, empty} if there is nothing.

@@ -56,6 +56,7 @@ class NodeDirectory {
   // Notes the role, durably.  The main thread's, as was_primary.
   absl::Status NoteRole(bool primary);
 
+  std::string control_path() const { return control_; }
   std::string socket_path() const { return control_ + "/socket"; }
   std::string status_path() const { return control_ + "/status"; }
   std::string databases_path() const { return control_ + "/dbs"; }

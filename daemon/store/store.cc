@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <set>
 #include <sstream>
 
@@ -160,7 +161,10 @@ bool Store::Prune() {
   const int64_t oldest_ms = options_.clock->WallMs() - options_.retention_ms;
   bool pruned = false;
   for (Entry* entry : All()) {
-    pruned |= entry->database->Prune(oldest_ms, options_.retention_bytes);
+    db::Database& database = *entry->database;
+    const ltx::TxId keep =
+        keep_after_ ? keep_after_(database.name()) : std::numeric_limits<ltx::TxId>::max();
+    pruned |= database.Prune(oldest_ms, options_.retention_bytes, keep);
   }
   return pruned;
 }

@@ -55,6 +55,11 @@ class Store {
   // On a primary: opens databases that have come into the directory since.
   void AdoptNewFiles() EXCLUDES(mu_);
 
+  // Retention keeps of each database the files that end after the transaction that keep_after says.
+  // Before the first Prune, and on its thread.
+  void SetKeepAfter(std::function<ltx::TxId(const std::string& name)> keep_after) {
+    keep_after_ = std::move(keep_after);
+  }
   // Applies retention to every chain.  Whether anything had to go.
   bool Prune();
 
@@ -73,6 +78,7 @@ class Store {
   std::map<std::string, std::unique_ptr<Entry>> entries_ GUARDED_BY(mu_);
   // Files that AdoptNewFiles has found to be no databases, as they were then.
   std::map<std::string, FileStamp> strangers_;
+  std::function<ltx::TxId(const std::string& name)> keep_after_;  // null: nothing
 };
 
 }  // namespace litefs::store
