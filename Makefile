@@ -15,6 +15,7 @@
 #   make bench | bench-quick      plain SQLite and litefs side by side: docs/BENCHMARKS.md
 #   make bench-seed               a new replica of 1 GiB, beside cp and fsync
 #   make bench-latency            from a commit on a primary to its being seen on a replica
+#   make bench-archive            delay, cost and restores of an archive: docs/ARCHIVE.md
 #   make fuzz | tidy | format | deps | clean
 #   make install PREFIX=/usr/local DESTDIR=
 #
@@ -25,7 +26,7 @@
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all test unit system test-clients test-big test-readers test-archive soak sweep lint bench bench-quick bench-latency bench-seed fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
+.PHONY: all test unit system test-clients test-big test-readers test-archive soak sweep lint bench bench-quick bench-latency bench-archive bench-seed fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
 all:
 
 # ---- Variant ------------------------------------------------------------------------------------
@@ -231,6 +232,9 @@ bench-latency: all
 	bench/latency.py $(B)
 bench-seed: all
 	bench/seed.py $(B)
+
+bench-archive: all
+	bench/archive.py $(B) --json $(B)/bench-archive.json
 
 bench-quick: all $(workload)
 	bench/run.py $(B) --quick --json $(B)/bench-quick.json

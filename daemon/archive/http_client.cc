@@ -197,6 +197,9 @@ void HttpClient::SetUp(Handle& handle, Transfer& transfer) {
   curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, long{CURL_HTTP_VERSION_1_1});
   curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+  // Some servers never say "100 Continue".  (Without the header that asks for it, libcurl 7.88
+  // signs wrongly.)
+  curl_easy_setopt(curl, CURLOPT_EXPECT_100_TIMEOUT_MS, 50L);
   curl_easy_setopt(curl, CURLOPT_USERAGENT, "litefs");
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, handle.headers);
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.timeout.count()));

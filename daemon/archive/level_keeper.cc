@@ -21,7 +21,8 @@ namespace litefs::archive {
 namespace {
 
 constexpr int64_t kRetryMs = 30'000;
-constexpr int kNice = 10;  // the app comes first
+constexpr int64_t kClosingMs = 2000;  // after a window's end
+constexpr int kNice = 10;             // the app comes first
 
 // The parts of opened that have the page size of the first part of all.
 absl::StatusOr<bool> HasPageSize(const OpenedFile& opened, uint32_t* page_bytes) {
@@ -53,10 +54,17 @@ std::string LevelKeeper::last_error() const {
   return last_error_;
 }
 
+// A database that has not been looked at yet is looked at now, another when the window of the new
+// file may be closed: each look costs a pass over the listing.
 void LevelKeeper::Added(const std::string& database) {
+  const LevelPolicy& policy = options_.policy;
+  const int64_t window_ms =
+      (policy.windows.empty() ? policy.snapshot_every : policy.windows[0]).count();
+  const int64_t now = options_.clock->WallMs();
   MutexLock lock(mu_);
-  if (due_ms_.contains(database)) return;  // it is looked at in time
-  due_ms_[database] = options_.clock->WallMs();
+  const auto [due, is_new] = due_ms_.emplace(database, now);
+  if (!is_new && due->second <= now + window_ms + kClosingMs) return;
+  if (!is_new) due->second = now + window_ms + kClosingMs;
   changed_.NotifyAll();
 }
 

@@ -49,8 +49,7 @@ void Database::NoteChanges(std::span<const PageChange> changes) {
 
 bool Database::Prune(int64_t oldest_ms, uint64_t max_bytes, ltx::TxId keep_after) {
   MutexLock lock(mu_);
-  return chain_->log().Prune(oldest_ms, max_bytes,
-                             std::min(keep_after, chain_->position().txid));
+  return chain_->log().Prune(oldest_ms, max_bytes, std::min(keep_after, chain_->position().txid));
 }
 
 // Whether a copy of the differences does without this page.  Page 1 is always there: a file has

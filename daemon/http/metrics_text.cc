@@ -119,6 +119,46 @@ void Replicas(const Json& replication, std::string* out) {
   }
 }
 
+constexpr std::array kDestinationMetrics = {
+    Metric{"uploaded_files", "archive_uploaded_files_total", "counter", "Files put there."},
+    Metric{"uploaded_bytes", "archive_uploaded_bytes_total", "counter", "Bytes put there."},
+    Metric{"failures", "archive_failures_total", "counter", "Attempts to upload that failed."},
+    Metric{"compactions", "archive_compactions_total", "counter", "Windows closed."},
+};
+
+constexpr std::array kBacklogMetrics = {
+    Metric{"txid", "archive_txid", "gauge", "The newest transaction that is there."},
+    Metric{"backlog_files", "archive_backlog_files", "gauge", "LTX files that are not there yet."},
+    Metric{"backlog_bytes", "archive_backlog_bytes", "gauge", "Their bytes."},
+    Metric{"backlog_age_ms", "archive_backlog_seconds", "gauge", "How old the oldest of them is.",
+           0.001},
+};
+
+void Destinations(const Json& destinations, std::string* out) {
+  if (destinations.empty()) return;
+  const auto label = [](const Json& destination) {
+    return "destination=\"" + EscapeLabel(Text(destination, "name")) + "\"";
+  };
+  for (const Metric& metric : kDestinationMetrics) {
+    Head(metric, out);
+    for (const Json& destination : destinations) {
+      Sample(metric, "{" + label(destination) + "}", NumberOf(destination, metric.key).value_or(0),
+             out);
+    }
+  }
+  for (const Metric& metric : kBacklogMetrics) {
+    Head(metric, out);
+    for (const Json& destination : destinations) {
+      for (const Json& database : Items(destination, "databases")) {
+        Sample(metric,
+               fmt::format("{{{},db=\"{}\"}}", label(destination),
+                           EscapeLabel(Text(database, "name"))),
+               NumberOf(database, metric.key).value_or(0), out);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 std::string EscapeLabel(const std::string& text) {
@@ -161,6 +201,7 @@ std::string MetricsText(const Json& status) {
     }
     Replicas(*found, &out);
   }
+  Destinations(Items(status, "archive"), &out);
   if (const auto found = status.find("counters"); found != status.end()) Counters(*found, &out);
   return out;
 }

@@ -58,8 +58,8 @@ archive:
       recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]
       identity: key.txt
     seed: true
-    s3: {access_key_id: a, secret_access_key: b, session-token: c, endpoint: 'http://h:1', region: r,
-         style: path, profile: p, ca_file: /ca.pem}
+    s3: {access_key_id: a, secret_access_key: b, session-token: c, endpoint: "http://h:1",
+         region: r, style: path, profile: p, ca_file: /ca.pem}
 )");
   ASSERT_TRUE(config.ok()) << config.status();
   const ArchiveConfig& one = config->archives.at(0);

@@ -5,7 +5,6 @@ transaction of a random workload comes back byte for byte, after kill -9 of the 
     archive_test.py BUILD_DIR [TRANSACTIONS [SEED]]
 """
 
-import datetime
 import glob
 import json
 import os
@@ -17,107 +16,9 @@ import sys
 import time
 
 import cluster
+from archive_workload import (Workload, check_every_transaction, check_second_writer, destination, restore,
+                              wait_archived)
 from cluster import check, check_equal, sha256, wait_for
-
-# Runs under the shim: one transaction for each line; the reader looks at the file before the next.
-WRITER = r"""
-import random, sqlite3, sys
-path, seed = sys.argv[1], int(sys.argv[2])
-r = random.Random(seed)
-db = sqlite3.connect(path, timeout=60, isolation_level=None)
-db.execute("create table if not exists t(id integer primary key, a blob, n int)")
-print("ready", flush=True)
-for line in sys.stdin:
-    db.execute("begin immediate")
-    what = r.random()
-    if what < 0.5:
-        for _ in range(r.randrange(1, 20)):
-            db.execute("insert into t(a, n) values (?, ?)", (r.randbytes(r.randrange(2000)), r.randrange(1000)))
-    elif what < 0.85:
-        db.execute("update t set n = n + 1, a = ? where id % 7 = ?", (r.randbytes(500), r.randrange(7)))
-        db.execute("insert into t(n) values (1)")
-    else:
-        db.execute("delete from t where id % 3 = ?", (r.randrange(3),))
-        db.execute("insert into t(n) values (2)")
-    db.execute("commit")
-    if r.random() < 0.1:
-        db.execute("vacuum")
-    print("done", flush=True)
-"""
-
-
-class Workload:
-    """A writer, and the database after each transaction: recorded[txid] = (sha256, time in ms)."""
-
-    def __init__(self, c, node, database, seed):
-        self.node = node
-        self.path = node.path(database)
-        self.database = database
-        self.recorded = {}
-        self.process = c.spawn([sys.executable, "-c", WRITER, self.path, str(seed)], shim=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.read("ready")
-
-    def read(self, wanted):
-        line = self.process.stdout.readline().strip()
-        check_equal(line, wanted, "the writer")
-
-    def step(self):
-        self.begin()
-        self.end()
-
-    def begin(self):
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-
-    def end(self):
-        self.read("done")
-        digest = sha256(self.path)
-        txid = int(self.node.position(self.database).split("/")[0], 16)
-        self.recorded[txid] = (digest, time.time_ns() // 1_000_000)
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(60)
-
-
-def destination(node, name):
-    return next(d for d in node.status()["archive"] if d["name"] == name)
-
-
-def wait_archived(node, name, database):
-    node.sync()
-    wanted = node.position(database).split("/")[0]
-
-    def reached():
-        for entry in destination(node, name)["databases"]:
-            if entry["name"] == database and entry["txid"] == wanted:
-                return True
-        return False
-    wait_for(f"{name} has {database} at {wanted}", reached)
-    return wanted
-
-
-def restore(c, url, *argv, database="app.db", status=0, **options):
-    out = os.path.join(c.scratch, "restored.db")
-    if os.path.exists(out):
-        os.unlink(out)
-    result = c.command("restore", "-o", out, url, "--database", database, "--quiet", *argv,
-                       status=status, **options)
-    return out, result
-
-
-def check_every_transaction(c, url, workload, *argv):
-    for txid, (digest, _) in sorted(workload.recorded.items()):
-        out, _ = restore(c, url, "--txid", f"{txid:x}", *argv)
-        check_equal(sha256(out), digest, f"{url} at transaction {txid:x}")
-    # Moments between transactions: the last one that was not later.
-    for txid, (digest, ms) in sorted(workload.recorded.items())[::7]:
-        at = datetime.datetime.fromtimestamp(ms / 1000, datetime.timezone.utc)
-        out, _ = restore(c, url, "--timestamp", at.isoformat(), *argv)
-        check_equal(sha256(out), digest, f"{url} at {at}")
-    out, _ = restore(c, url, *argv)
-    check_equal(sha256(out), workload.recorded[max(workload.recorded)][0], f"{url} at the end")
 
 
 def check_encrypted(c, directory, key):
@@ -176,46 +77,20 @@ def check_refusals(c, url, workload):
     c.command("restore", "-o", out, url, "--force")
     check_equal(sha256(out), workload.recorded[max(workload.recorded)][0], "--force")
     # Killed anywhere, the file is the old one or the new one.
+    killed = 0
     for delay in (0.0, 0.005, 0.02, 0.05):
         with open(out, "w", encoding="ascii") as file:
             file.write("mine")
         process = c.spawn([c.litefs, "restore", "-o", out, url, "--force", "--quiet"])
         time.sleep(delay)
         process.kill()
-        process.wait()
+        killed += process.wait() == -signal.SIGKILL
         c.processes.remove(process)
         check(sha256(out) == workload.recorded[max(workload.recorded)][0]
               or open(out, "rb").read() == b"mine", "a killed restore left a part")
+    check(killed > 0, "no restore was killed")
     status, _, err = c.command("restore", "-o", out + "x", url, "--txid", "fffff", status=None)
     check(status == 1 and "is not in the archive" in err, f"a transaction to come: {err}")
-
-
-def check_second_writer(c, node, url):
-    """A copy of the node, started by mistake: the one that came first stops, and says so."""
-    twin = c.node("twin", start=False)
-    shutil.rmtree(twin.dir)
-    node.stop()
-    shutil.copytree(node.dir, twin.dir, ignore=shutil.ignore_patterns("socket"))
-    node.start()
-    wait_archived(node, "plain", "app.db")
-    node.sql("app.db", "insert into t(n) values (100)")
-    wait_archived(node, "plain", "app.db")
-    twin.configure(None, archive=[{"name": "plain", "url": url, "interval": "50ms"}])
-    twin.start()
-    twin.sql("app.db", "insert into t(n) values (200)")
-    wait_archived(twin, "plain", "app.db")
-    node.sql("app.db", "insert into t(n) values (101)")
-    node.sync()
-    said = wait_for("the first writer stops", lambda: next(
-        (d["error"] for d in destination(node, "plain")["databases"] if d["error"]), None))
-    check("another writer" in said, said)
-    out, _ = restore(c, url)
-    check_equal(c.sqlite(out, "select n from t order by id desc limit 1"), "200", "the line")
-    epochs = json.loads(c.command("archive", "info", url, "--json")[0])["databases"][0]["epoch"]
-    out, _ = restore(c, url, "--epoch", str(epochs - 1))
-    check_equal(c.sqlite(out, "select n from t order by id desc limit 1"), "100", "the one before")
-    c.command("archive", "verify", url)
-    twin.stop()
 
 
 def check_follow_and_seed(c, url):
@@ -287,7 +162,7 @@ def test(c, transactions="40", seed=None):
     c.command("archive", "verify", secret, "--identity", key)
     check_altered(c, plain, workload)
     check_refusals(c, plain, workload)
-    check_second_writer(c, node, plain)
+    check_second_writer(c, node, {"name": "plain", "url": plain, "interval": "50ms"})
     check_follow_and_seed(c, os.path.join(c.scratch, "third"))
 
 
