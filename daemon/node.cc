@@ -99,7 +99,8 @@ void Node::Stop() {
 
 // A replica is seeded before it follows.
 absl::Status Node::StartTasks() {
-  archive_ = std::make_unique<NodeArchive>(*parts_.config, primary_, parts_.directory, store_.get());
+  archive_ =
+      std::make_unique<NodeArchive>(*parts_.config, primary_, parts_.directory, store_.get());
   archive_->Seed();
   RETURN_IF_ERROR(StartReplication());
   return archive_->Start();
