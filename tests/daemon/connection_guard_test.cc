@@ -82,6 +82,7 @@ TEST_F(ConnectionGuardTest, ReportsWhoSpeaksSomethingElse) {
   EXPECT_TRUE(HasConnections(1));
   EXPECT_EQ(refused(), 0u);
   RawPeer other(server_.BoundEndpoint());
+  EXPECT_TRUE(HasConnections(2));  // its address is known from here on
   std::string greeting("\xff\0\0\0\0\0\0\0\0\x7f\x03\0PLAIN", 17);
   greeting.resize(64, '\0');
   other.Send(greeting);
