@@ -146,7 +146,8 @@ def test_turned_away(c, keys):
             "it has another public key for this node: litefs keygen --show")
     refused(*pair(c, in_a, None, "none"), "set security.key-file here",
             "it does not encrypt: set security.key-file there")
-    refused(*pair(c, None, in_b, "plain"), "set security.key-file there too",
+    # "… too" if libzmq has read the greeting before the connection ends.
+    refused(*pair(c, None, in_b, "plain"), "set security.key-file there",
             "it asks for keys, and this node has none: set security.key-file here")
 
 
