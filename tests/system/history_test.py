@@ -110,7 +110,8 @@ def test(c, transactions="16", seed=None):
         app.process.send_signal(signal.SIGKILL)
     for database in DATABASES:
         txids = len(recorded[database])
-        cluster.check(txids >= count // 2, f"{database}: {count} transactions made only {txids} positions")
+        # A transaction that is rolled back, or changes nothing, makes none.
+        cluster.check(txids >= count // 4, f"{database}: {count} transactions made only {txids} positions")
         for node in (hears, pulls, late):
             c.wait_equal(primary, node, database)
         for node, least in ((primary, txids), (hears, txids - 2), (pulls, txids // 4), (late, 2)):
