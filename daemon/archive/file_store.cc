@@ -259,8 +259,10 @@ absl::Status FileStore::Store(std::string_view name, uint64_t size, const Reader
   }
   RETURN_IF_ERROR(MakeParents(name));
   ASSIGN_OR_RETURN(const std::string temporary_name, RandomName());
+  // Errors name the object: the same failure is the same text, however often it is tried.
   const TemporaryFile temporary(DirectoryOf(path) + "/" + temporary_name);
-  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(temporary.path(), O_WRONLY | O_CREAT | O_EXCL, kFileMode));
+  UniqueFd fd(::open(temporary.path().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kFileMode));
+  if (!fd.valid()) return ErrnoStatus("create " + path, errno);
   std::vector<std::byte> buffer(std::min<uint64_t>(kCopyBytes, size));
   for (uint64_t offset = 0; offset < size;) {
     RETURN_IF_ERROR(CheckRunning());
@@ -271,12 +273,12 @@ absl::Status FileStore::Store(std::string_view name, uint64_t size, const Reader
       return absl::InvalidArgumentError(
           fmt::format("{}: the file to store ends before its {} bytes", path, size));
     }
-    RETURN_IF_ERROR(WriteAt(fd.get(), part, offset, temporary.path()));
+    RETURN_IF_ERROR(WriteAt(fd.get(), part, offset, path));
     offset += count;
   }
-  if (::fsync(fd.get()) != 0) return ErrnoStatus(temporary.path(), errno);
+  if (::fsync(fd.get()) != 0) return ErrnoStatus(path, errno);
   // NFS and quotas may report a failed write no earlier than here.
-  if (::close(fd.release()) != 0 && errno != EINTR) return ErrnoStatus(temporary.path(), errno);
+  if (::close(fd.release()) != 0 && errno != EINTR) return ErrnoStatus(path, errno);
   return Publish(temporary.path(), name, options);
 }
 

@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <thread>
@@ -198,6 +200,26 @@ TEST_P(StoreContract, ReturnsCancelledWhenStopped) {
   EXPECT_TRUE(absl::IsCancelled(store_->Get("a", 0, 1).status()));
   EXPECT_TRUE(absl::IsCancelled(store_->ListAll("").status()));
   EXPECT_TRUE(absl::IsCancelled(store_->Delete("a")));
+}
+
+// What fails is tried again: the same text each time, and it names what the user knows.
+TEST(FileStore, AFullDiskIsAnErrorOfTheObject) {
+  std::unique_ptr<ObjectStore> store;
+  OpenFresh("file", &store);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{.rlim_cur = 1000, .rlim_max = before.rlim_max};
+  const auto handler = ::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const std::vector<std::byte> data(5000);
+  const absl::Status first = store->Put("d/object", data, {});
+  const absl::Status second = store->Put("d/object", data, {});
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  ::signal(SIGXFSZ, handler);
+  EXPECT_THAT(std::string(first.message()), HasSubstr("d/object: File too large"));
+  EXPECT_EQ(first, second);
+  EXPECT_THAT(*store->ListAll(""), IsEmpty());
+  EXPECT_EQ(store->Put("d/object", data, {}), absl::OkStatus());
 }
 
 INSTANTIATE_TEST_SUITE_P(Stores, StoreContract, testing::ValuesIn(StoresUnderTest()),

@@ -11,6 +11,7 @@ import time
 
 import cluster
 from cluster import check, check_equal, wait_for
+from http_api import Listener, free_port, request
 from servers import etcd
 
 TTL = 4  # seconds
@@ -110,8 +111,9 @@ def crash(c, nodes):
     wait_for("a row after the crash", lambda: any(when > began for w in survivors for _, when in w.rows()))
     first = min(when for w in survivors for _, when in w.rows() if when > began)
     print(f"kill -9: the next acknowledged row after {first - began:.2f} s, TTL {TTL} s")
-    check(first - began < TTL + 1 or os.getloadavg()[0] > 2 * os.cpu_count(),
-          f"fail-over took {first - began:.2f} s, more than TTL + 1 s")
+    # With four times the work that the machine can do, twice the TTL must do.
+    limit = TTL + 1 if os.getloadavg()[0] <= 2 * os.cpu_count() else 2 * TTL + 1
+    check(first - began < limit, f"fail-over took {first - began:.2f} s, more than {limit} s")
     check_all_there(c, successor, writers, dropped=set(tail))
     primary.start()
     wait_for("the old primary is a replica", lambda: primary.status()["role"] == "replica")
@@ -126,7 +128,16 @@ def crash(c, nodes):
     return successor
 
 
-def hand_off(c, nodes, primary):
+def role_event(listener):
+    """The next change of the role that a node tells of."""
+    while True:
+        event = listener.next()
+        check(event is not None, "the event stream has ended")
+        if event["type"] == "primaryChange":
+            return event["data"]
+
+
+def hand_off(c, nodes, primary, ports):
     writers = [Writer(c, node) for node in nodes]
     for node in nodes:  # new logs would mix with the old ones
         check_equal(node.status()["databases"][0]["name"], DB, f"{node.name}'s database")
@@ -143,19 +154,27 @@ def hand_off(c, nodes, primary):
         primary = target
     print("handoff: writers paused for " + ", ".join(f"{pause:.0f}" for pause in pauses) + " ms")
     replica = next(node for node in nodes if node is not primary)
+    listener = Listener(ports[replica.name])
+    check(not listener.next()["data"]["isPrimary"], "the first event of a replica")
     c.command("promote", "--config", replica.config)
     check(is_primary(replica), "litefs promote has ended, and the node is no primary")
+    check(role_event(listener)["isPrimary"], "primaryChange on the node that was promoted")
     c.command("demote", "--config", replica.config)
     wait_for("demote: a replica", lambda: replica.status()["role"] == "replica")
-    primary = the_primary(nodes)
-    check(primary is not replica, "demote has changed nothing")
+    check(not role_event(listener)["isPrimary"], "primaryChange on the node that was demoted")
+    check(the_primary(nodes) is not replica, "demote has changed nothing")
+    check_equal(request(ports[replica.name], "/demote", method="POST")[0], 409, "POST /demote on a replica")
+    status, answer = request(ports[replica.name], "/promote", method="POST")
+    check_equal(status, 200, f"POST /promote: {answer}")
+    check(is_primary(replica) and role_event(listener)["isPrimary"], "POST /promote has ended")
+    primary = replica
     for writer in writers:
         writer.stop()
     for node in nodes:
         if node is not primary:
             c.check_identical(primary, node, DB)
     check_all_there(c, primary, writers)
-    # A static node, and one that is none, say so.
+    replica = next(node for node in nodes if node is not primary)
     status, _, err = c.command("handoff", "--config", replica.config, "0", status=None)
     check(status == 1 and "not the primary" in err, f"handoff on a replica: {status} {err}")
 
@@ -163,12 +182,13 @@ def hand_off(c, nodes, primary):
 def test(c):
     with etcd.Server(c) as server:
         lease = {"type": "etcd", "url": server.url, "key": "test/failover", "ttl": f"{TTL}s"}
-        nodes = [c.node(name, lease=lease) for name in ("a", "b", "c")]
+        ports = {name: free_port() for name in ("a", "b", "c")}
+        nodes = [c.node(name, lease=lease, http={"listen": f"127.0.0.1:{port}"}) for name, port in ports.items()]
         successor = crash(c, nodes)
         for node in nodes:
             os.unlink(os.path.join(c.scratch, f"writer-{node.name}"))
         successor.sql(DB, "delete from t")
-        hand_off(c, nodes, successor)
+        hand_off(c, nodes, successor, ports)
 
 
 if __name__ == "__main__":
