@@ -4,11 +4,9 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,6 +23,8 @@
 namespace litefs::session {
 namespace {
 
+using std::chrono::steady_clock;
+
 constexpr uint64_t kListenerId = 1, kSignalId = 2, kWakeupId = 3, kWatchId = 4;
 constexpr int kMessagesATurn = 64;     // then the other sessions have theirs
 constexpr int kFirstAttentionMs = 10;  // between two looks at a database that needs one,
@@ -32,9 +32,8 @@ constexpr int kLastAttentionMs = 500;  // doubling from the first to the last
 constexpr int kUnusedMs = 1000;        // of stop_when_unused
 constexpr int64_t kPruneMs = 30'000;
 constexpr int64_t kPruneAgainMs = 3'000;  // where the last time something had to go
-constexpr int64_t kWantReportMs = 60'000;
-constexpr int kFirstLookMs = 200;  // from a change in the directory to a look at it,
-constexpr int kLastLookMs = 500;   // and while a program without the shim holds its lock
+constexpr int kFirstLookMs = 200;         // from a change in the directory to a look at it,
+constexpr int kLastLookMs = 500;          // and while a program without the shim holds its lock
 constexpr int64_t kSlowEventMs = 2000;
 constexpr int kDrainLookMs = 5;
 constexpr int kSendBufferBytes = 256 << 10;
@@ -48,36 +47,13 @@ constexpr int64_t kNanosPerSecond = 1'000'000'000;
 constexpr size_t kEventsATurn = 64;
 constexpr size_t kReplyOverheadBytes = 32;  // array, type, id, error, string header
 
-int64_t NowNs() {
-  return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+int64_t NowNs() { return std::chrono::nanoseconds(steady_clock::now().time_since_epoch()).count(); }
 int64_t NowMs() { return NowNs() / kNanosPerMilli; }
 
 // What SQLite makes of it: ENOSPC is SQLITE_FULL, EIO is SQLITE_IOERR; both roll back.
 uint32_t ErrnoOf(const absl::Status& status) {
   if (status.ok()) return 0;
   return absl::IsResourceExhausted(status) ? ENOSPC : EIO;
-}
-
-absl::StatusOr<UniqueFd> Listen(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) {
-    // A long path is reached through its directory's descriptor.
-    const size_t slash = path.rfind('/');
-    ASSIGN_OR_RETURN(const UniqueFd directory,
-                     OpenFile(path.substr(0, slash), O_PATH | O_DIRECTORY));
-    return Listen(fmt::format("/proc/self/fd/{}{}", directory.get(), path.substr(slash)));
-  }
-  UniqueFd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd.valid()) return ErrnoStatus("socket", errno);
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  ::unlink(path.c_str());  // left by a daemon that died: the directory's lock is ours
-  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
-      ::listen(fd.get(), 1024) != 0) {
-    return ErrnoStatus("listen on " + path, errno);
-  }
-  return fd;
 }
 
 // An answer too long for a message goes along as a file.
@@ -115,19 +91,17 @@ absl::Status SessionServer::Setup() {
   buffer_.resize(ipc::kMaxMessageBytes);
   events_.resize(kEventsATurn);
   epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
-  wakeup_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   sigset_t mask;
   sigemptyset(&mask);
   sigaddset(&mask, SIGTERM);
   sigaddset(&mask, SIGINT);
   signals_.reset(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
-  spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  if (!epoll_.valid() || !wakeup_.valid() || !signals_.valid()) {
+  if (!epoll_.valid() || !tasks_.valid() || !signals_.valid()) {
     return ErrnoStatus("set up the server", errno);
   }
-  ASSIGN_OR_RETURN(listener_, Listen(options_.socket_path));
+  ASSIGN_OR_RETURN(listener_, Listener::Open(options_.socket_path));
   const std::array<std::pair<int, uint64_t>, 3> own = {
-      {{listener_.get(), kListenerId}, {signals_.get(), kSignalId}, {wakeup_.get(), kWakeupId}}};
+      {{listener_.fd(), kListenerId}, {signals_.get(), kSignalId}, {tasks_.fd(), kWakeupId}}};
   for (const auto& [fd, id] : own) {
     epoll_event event{.events = EPOLLIN, .data = {.u64 = id}};
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
@@ -150,46 +124,14 @@ absl::Status SessionServer::Run() {
       break;
     }
   }
-  listener_.reset();
+  listener_.Close();
   CaptureAll();
   return absl::OkStatus();
 }
 
 void SessionServer::Stop() {
   stop_ = true;
-  const uint64_t one = 1;
-  (void)!::write(wakeup_.get(), &one, sizeof(one));
-}
-
-void SessionServer::Post(std::function<void()> task) {
-  {
-    MutexLock lock(mu_);
-    posted_.push_back(std::move(task));
-  }
-  const uint64_t one = 1;
-  (void)!::write(wakeup_.get(), &one, sizeof(one));
-}
-
-void SessionServer::After(std::chrono::milliseconds delay, std::function<void()> task) {
-  timed_.emplace(NowMs() + delay.count(), std::move(task));
-}
-
-void SessionServer::RunTimed() {
-  while (!timed_.empty() && timed_.begin()->first <= NowMs()) {
-    const std::function<void()> task = std::move(timed_.extract(timed_.begin()).mapped());
-    task();
-  }
-}
-
-void SessionServer::RunPosted() {
-  uint64_t count;
-  (void)!::read(wakeup_.get(), &count, sizeof(count));
-  std::deque<std::function<void()>> tasks;
-  {
-    MutexLock lock(mu_);
-    tasks.swap(posted_);
-  }
-  for (const auto& task : tasks) task();
+  tasks_.Wake();
 }
 
 // How long there is nothing to do by the clock; -1: for ever.
@@ -202,7 +144,10 @@ int SessionServer::TimeoutMs() {
     at_most(std::max<int64_t>(0, unused_since_ms_ + kUnusedMs - now));
   }
   if (next_look_ms_ != 0) at_most(std::max<int64_t>(0, next_look_ms_ - now));
-  if (!timed_.empty()) at_most(std::max<int64_t>(0, timed_.begin()->first - now));
+  if (const auto next = tasks_.next_due(); next) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*next - steady_clock::now());
+    at_most(std::max<int64_t>(0, left.count()));
+  }
   if (next_prune_ms_ != 0) at_most(std::max<int64_t>(0, next_prune_ms_ - now));
   return static_cast<int>(due);
 }
@@ -240,7 +185,7 @@ void SessionServer::Wait() {
         HandleSignal();
         break;
       case kWakeupId:
-        RunPosted();
+        tasks_.RunPosted();
         break;
       case kWatchId:
         NoteChange();
@@ -348,7 +293,7 @@ void SessionServer::ServeStore(store::Store* store) {
 }
 
 void SessionServer::Tick() {
-  RunTimed();
+  tasks_.RunDue(steady_clock::now());
   const int64_t now = NowMs();
   if (!attention_) {
     attention_ms_ = kFirstAttentionMs;
@@ -434,13 +379,7 @@ bool SessionServer::IsSessionsProcess(const store::Store::Entry* entry, int pid)
 // ----------------------------------------------------------------------------------
 
 void SessionServer::Accept() {
-  while (true) {
-    UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!fd.valid() && (errno == EMFILE || errno == ENFILE)) {
-      RefuseForWantOfDescriptors();
-      return;
-    }
-    if (!fd.valid()) return;
+  for (UniqueFd fd = listener_.Accept(); fd.valid(); fd = listener_.Accept()) {
     ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &kSendBufferBytes, sizeof(kSendBufferBytes));
     auto session = std::make_unique<Session>();
     session->id = next_id_++;
@@ -450,20 +389,6 @@ void SessionServer::Accept() {
     used_ = true;
     sessions_[session->id] = std::move(session);
   }
-}
-
-// A connection that nobody takes would wake us up without end: the spare descriptor takes it, and
-// with the end of it the app tries again until its time-out.
-void SessionServer::RefuseForWantOfDescriptors() {
-  if (const int64_t now = NowMs(); now >= next_want_report_ms_) {
-    LogError("session",
-             "no file descriptor is left for another session: raise the limit (ulimit "
-             "-n, LimitNOFILE=)");
-    next_want_report_ms_ = now + kWantReportMs;
-  }
-  spare_.reset();
-  UniqueFd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)).reset();
-  spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
 }
 
 void SessionServer::End(uint64_t id) {

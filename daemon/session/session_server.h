@@ -10,21 +10,21 @@
 
 #include <atomic>
 #include <chrono>
-#include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "common/mutex.h"
 #include "common/unique_fd.h"
 #include "daemon/session/directory_watch.h"
+#include "daemon/session/listener.h"
 #include "daemon/session/status_file.h"
+#include "daemon/session/task_queue.h"
 #include "daemon/store/store.h"
 #include "ipc/codec.h"
 
@@ -57,9 +57,11 @@ class SessionServer {
   absl::Status Run();
   void Stop();
   // Runs task on the server's thread, soon.
-  void Post(std::function<void()> task) EXCLUDES(mu_);
+  void Post(TaskQueue::Task task) { tasks_.Post(std::move(task)); }
   // Runs task after that time, unless the server has ended.  On the server's thread.
-  void After(std::chrono::milliseconds delay, std::function<void()> task);
+  void After(std::chrono::milliseconds delay, TaskQueue::Task task) {
+    tasks_.After(delay, std::move(task));
+  }
 
   // Ends the sessions of apps, which begin new ones when they next write; what they have committed
   // is captured.  The store may go then, and ServeStore names the next.  On the server's thread.
@@ -87,10 +89,7 @@ class SessionServer {
   void Wait();
   int WaitForEvents(int64_t timeout_ns);
   void Accept();
-  void RefuseForWantOfDescriptors();
   void HandleSignal();
-  void RunPosted() EXCLUDES(mu_);
-  void RunTimed();
   bool HasRung(const Session& session) const;
   bool RingBells();
   int64_t FollowBells();
@@ -119,7 +118,9 @@ class SessionServer {
 
   const Options options_;
   store::Store* store_ = nullptr;
-  UniqueFd listener_, epoll_, signals_, wakeup_, spare_;
+  Listener listener_;
+  TaskQueue tasks_;
+  UniqueFd epoll_, signals_;
   uint64_t next_id_ = 16;  // smaller ones are the descriptors above
   absl::flat_hash_map<uint64_t, std::unique_ptr<Session>> sessions_;
   std::vector<uint32_t> bells_seen_;  // by slot
@@ -134,14 +135,10 @@ class SessionServer {
   bool used_ = false;
   int64_t unused_since_ms_ = 0;
   int64_t next_prune_ms_ = 0;
-  int64_t next_want_report_ms_ = 0;
   std::optional<DirectoryWatch> watch_;  // none: there is no inotify to be had
   int64_t next_look_ms_ = 0;             // 0: nothing has changed
   int look_ms_ = 0;
-  std::multimap<int64_t, std::function<void()>> timed_;  // by NowMs
   std::atomic<bool> stop_ = false;
-  Mutex mu_;
-  std::deque<std::function<void()>> posted_ GUARDED_BY(mu_);
 };
 
 }  // namespace litefs::session

@@ -80,6 +80,9 @@ def check_want_of_descriptors(c):
     cluster.check_equal(node.sql("one.db", "SELECT count(*) FROM t WHERE x = 'after';"), "1", "rows after it")
     for app in apps[20:]:
         app.kill()
+    for app in apps:
+        said = app.communicate()[1]
+        cluster.check("I/O" not in said, f"a session has taken the descriptors that a commit needs: {said}")
     print("out of descriptors: said so, and served on")
 
 
