@@ -56,12 +56,12 @@ class Daemon {
   void JoinExports();
   void StopThreads();
   void SignalReady();
-  void Control(const std::string& text, SessionServer::Respond respond);
+  void Control(const std::string& text, session::ControlRespond respond);
   nlohmann::json Status();
   bool ChangeRole(const std::string& what, const nlohmann::json& request,
-                  const SessionServer::Respond& respond);
-  void Position(const std::string& name, const SessionServer::Respond& respond);
-  void Export(const std::string& name, SessionServer::Respond respond);
+                  const session::ControlRespond& respond);
+  void Position(const std::string& name, const session::ControlRespond& respond);
+  void Export(const std::string& name, session::ControlRespond respond);
 
   const DaemonOptions& options_;
   const Config& config_;
@@ -114,7 +114,7 @@ absl::Status Daemon::Start() {
                            .status = status_.get(),
                            .store = &node_->store(),
                            .on_control =
-                               [this](const std::string& text, SessionServer::Respond respond) {
+                               [this](const std::string& text, session::ControlRespond respond) {
                                  Control(text, std::move(respond));
                                },
                            .stop_when_unused = options_.while_used}));
@@ -139,7 +139,7 @@ absl::Status Daemon::StartHttp() {
   const auto ask = [this](const nlohmann::json& request,
                           std::function<void(http::HttpServer::Answer)> answer) {
     server_->Post([this, text = JsonText(request), answer = std::move(answer)] {
-      Control(text, [answer](const SessionServer::ControlAnswer& said) {
+      Control(text, [answer](const session::ControlAnswer& said) {
         answer({.error = said.error, .json = nlohmann::json::parse(said.json)});
       });
     });
@@ -183,7 +183,7 @@ void Daemon::SignalReady() {
   ::close(options_.ready_fd);
 }
 
-void Daemon::Control(const std::string& text, SessionServer::Respond respond) {
+void Daemon::Control(const std::string& text, session::ControlRespond respond) {
   const nlohmann::json request = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   const auto field = [&](const char* key) -> std::string {
     if (!request.is_object() || !request.contains(key) || !request[key].is_string()) return "";
@@ -208,7 +208,7 @@ void Daemon::Control(const std::string& text, SessionServer::Respond respond) {
 
 // False: it asks for something else.
 bool Daemon::ChangeRole(const std::string& what, const nlohmann::json& request,
-                        const SessionServer::Respond& respond) {
+                        const session::ControlRespond& respond) {
   if (what != "promote" && what != "demote" && what != "handoff") return false;
   const NodeLease::Done done = [respond](const absl::Status& status, nlohmann::json json) {
     if (status.ok()) return respond({.json = JsonText(json)});
@@ -243,7 +243,7 @@ nlohmann::json PositionJson(const ltx::Position& position) {
   return {{"txid", Hex16(position.txid)}, {"checksum", Hex16(position.checksum)}};
 }
 
-void Daemon::Position(const std::string& name, const SessionServer::Respond& respond) {
+void Daemon::Position(const std::string& name, const session::ControlRespond& respond) {
   store::Store::Entry* const entry = node_->store().Find(name);
   if (entry == nullptr) {
     respond({.error = ENOENT, .json = JsonText(UnknownDatabase(node_->store(), name))});
@@ -254,7 +254,7 @@ void Daemon::Position(const std::string& name, const SessionServer::Respond& res
 }
 
 // On a thread of its own: a large database takes a while.
-void Daemon::Export(const std::string& name, SessionServer::Respond respond) {
+void Daemon::Export(const std::string& name, session::ControlRespond respond) {
   store::Store::Entry* const entry = node_->store().Find(name);
   if (entry == nullptr) {
     respond({.error = ENOENT, .json = JsonText(UnknownDatabase(node_->store(), name))});

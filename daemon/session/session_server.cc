@@ -25,7 +25,7 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr uint64_t kListenerId = 1, kSignalId = 2, kWakeupId = 3, kWatchId = 4;
+constexpr uint64_t kListenerId = 1, kSignalId = 2, kWakeupId = 3, kWatchId = 4, kAnswerId = 5;
 constexpr int kMessagesATurn = 64;     // then the other sessions have theirs
 constexpr int kFirstAttentionMs = 10;  // between two looks at a database that needs one,
 constexpr int kLastAttentionMs = 500;  // doubling from the first to the last
@@ -34,7 +34,6 @@ constexpr int64_t kPruneMs = 30'000;
 constexpr int64_t kPruneAgainMs = 3'000;  // where the last time something had to go
 constexpr int kFirstLookMs = 200;         // from a change in the directory to a look at it,
 constexpr int kLastLookMs = 500;          // and while a program without the shim holds its lock
-constexpr int64_t kSlowEventMs = 2000;
 constexpr int kDrainLookMs = 5;
 constexpr int kSendBufferBytes = 256 << 10;
 // Between two looks at the bells of writers that outrun us: this many times as long as the look
@@ -45,37 +44,11 @@ constexpr int64_t kMostPauseNs = 4'000'000;
 constexpr int64_t kNanosPerMilli = 1'000'000;
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
 constexpr size_t kEventsATurn = 64;
-constexpr size_t kReplyOverheadBytes = 32;  // array, type, id, error, string header
 
 int64_t NowNs() { return std::chrono::nanoseconds(steady_clock::now().time_since_epoch()).count(); }
 int64_t NowMs() { return NowNs() / kNanosPerMilli; }
 
-// What SQLite makes of it: ENOSPC is SQLITE_FULL, EIO is SQLITE_IOERR; both roll back.
-uint32_t ErrnoOf(const absl::Status& status) {
-  if (status.ok()) return 0;
-  return absl::IsResourceExhausted(status) ? ENOSPC : EIO;
-}
-
-// An answer too long for a message goes along as a file.
-bool SpoolLongJson(SessionServer::ControlAnswer* answer) {
-  if (answer->json.size() + kReplyOverheadBytes <= ipc::kMaxMessageBytes) return true;
-  UniqueFd fd(::memfd_create("litefs-answer", MFD_CLOEXEC));
-  if (!fd.valid()) return false;
-  if (!WriteAt(fd.get(), std::as_bytes(std::span(answer->json)), 0, "answer").ok()) return false;
-  answer->json = ipc::kJsonInDescriptor;
-  answer->fd = std::move(fd);
-  return true;
-}
-
 }  // namespace
-
-struct SessionServer::Session {
-  uint64_t id = 0;
-  UniqueFd fd;
-  store::Store::Entry* entry = nullptr;  // null: the command line, or no Hello yet
-  bool control = false;
-  uint32_t pid = 0;  // by Hello; 0: none yet
-};
 
 absl::StatusOr<std::unique_ptr<SessionServer>> SessionServer::Open(Options options) {
   std::unique_ptr<SessionServer> server(new SessionServer(std::move(options)));
@@ -96,12 +69,14 @@ absl::Status SessionServer::Setup() {
   sigaddset(&mask, SIGTERM);
   sigaddset(&mask, SIGINT);
   signals_.reset(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
-  if (!epoll_.valid() || !tasks_.valid() || !signals_.valid()) {
+  if (!epoll_.valid() || !tasks_.valid() || !answers_->valid() || !signals_.valid()) {
     return ErrnoStatus("set up the server", errno);
   }
   ASSIGN_OR_RETURN(listener_, Listener::Open(options_.socket_path));
-  const std::array<std::pair<int, uint64_t>, 3> own = {
-      {{listener_.fd(), kListenerId}, {signals_.get(), kSignalId}, {tasks_.fd(), kWakeupId}}};
+  const std::array<std::pair<int, uint64_t>, 4> own = {{{listener_.fd(), kListenerId},
+                                                        {signals_.get(), kSignalId},
+                                                        {tasks_.fd(), kWakeupId},
+                                                        {answers_->fd(), kAnswerId}}};
   for (const auto& [fd, id] : own) {
     epoll_event event{.events = EPOLLIN, .data = {.u64 = id}};
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
@@ -144,10 +119,12 @@ int SessionServer::TimeoutMs() {
     at_most(std::max<int64_t>(0, unused_since_ms_ + kUnusedMs - now));
   }
   if (next_look_ms_ != 0) at_most(std::max<int64_t>(0, next_look_ms_ - now));
-  if (const auto next = tasks_.next_due(); next) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*next - steady_clock::now());
+  const auto at_most_until = [&](steady_clock::time_point due_at) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(due_at - steady_clock::now());
     at_most(std::max<int64_t>(0, left.count()));
-  }
+  };
+  if (const auto next = tasks_.next_due(); next) at_most_until(*next);
+  if (!waiting_.empty()) at_most_until(waiting_.begin()->first);
   if (next_prune_ms_ != 0) at_most(std::max<int64_t>(0, next_prune_ms_ - now));
   return static_cast<int>(due);
 }
@@ -187,6 +164,9 @@ void SessionServer::Wait() {
       case kWakeupId:
         tasks_.RunPosted();
         break;
+      case kAnswerId:
+        answers_->RunPosted();
+        break;
       case kWatchId:
         NoteChange();
         break;
@@ -204,8 +184,8 @@ void SessionServer::HandleSignal() {
 }
 
 bool SessionServer::HasRung(const Session& session) const {
-  if (session.entry == nullptr || session.entry->primary == nullptr) return false;
-  const uint32_t slot = session.entry->slot;
+  if (session.entry() == nullptr || session.entry()->primary == nullptr) return false;
+  const uint32_t slot = session.entry()->slot;
   return options_.status->bells().bells[slot % ipc::kBellCount].load() != bells_seen_[slot];
 }
 
@@ -214,7 +194,7 @@ bool SessionServer::RingBells() {
   bool rang = false;
   for (const auto& [id, session] : sessions_) {
     if (!HasRung(*session)) continue;
-    const store::Store::Entry& entry = *session->entry;
+    const store::Store::Entry& entry = *session->entry();
     bells_seen_[entry.slot] = options_.status->bells().bells[entry.slot % ipc::kBellCount].load();
     (void)entry.primary->CaptureWal();  // the database keeps and reports its error
     attention_ |= entry.primary->NeedsAttention();
@@ -264,6 +244,7 @@ bool SessionServer::Drain(std::chrono::milliseconds limit) {
     if (!busy || NowMs() >= end) break;
     epoll_event event;
     ::epoll_wait(epoll_.get(), &event, 1, kDrainLookMs);
+    answers_->RunPosted();
   }
   CaptureAll();
   return !busy;
@@ -275,7 +256,7 @@ bool SessionServer::Drain(std::chrono::milliseconds limit) {
 void SessionServer::EndSessions() {
   std::vector<uint64_t> ids;
   for (const auto& [id, session] : sessions_) {
-    if (session->entry != nullptr) ids.push_back(id);
+    if (session->entry() != nullptr) ids.push_back(id);
   }
   for (const uint64_t id : ids) Serve(id);
   for (const uint64_t id : ids) End(id);
@@ -294,6 +275,7 @@ void SessionServer::ServeStore(store::Store* store) {
 
 void SessionServer::Tick() {
   tasks_.RunDue(steady_clock::now());
+  AnswerLate(steady_clock::now());
   const int64_t now = NowMs();
   if (!attention_) {
     attention_ms_ = kFirstAttentionMs;
@@ -364,14 +346,14 @@ bool SessionServer::LookAt(store::Store::Entry* entry) {
 void SessionServer::ServeAll(const store::Store::Entry* entry) {
   std::vector<uint64_t> ids;
   for (const auto& [id, session] : sessions_) {
-    if (session->entry == entry) ids.push_back(id);
+    if (session->entry() == entry) ids.push_back(id);
   }
   for (const uint64_t id : ids) Serve(id);
 }
 
 bool SessionServer::IsSessionsProcess(const store::Store::Entry* entry, int pid) const {
   return std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& item) {
-    return item.second->entry == entry && item.second->pid == static_cast<uint32_t>(pid);
+    return item.second->entry() == entry && item.second->pid() == static_cast<uint32_t>(pid);
   });
 }
 
@@ -381,20 +363,20 @@ bool SessionServer::IsSessionsProcess(const store::Store::Entry* entry, int pid)
 void SessionServer::Accept() {
   for (UniqueFd fd = listener_.Accept(); fd.valid(); fd = listener_.Accept()) {
     ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &kSendBufferBytes, sizeof(kSendBufferBytes));
-    auto session = std::make_unique<Session>();
-    session->id = next_id_++;
-    epoll_event event{.events = EPOLLIN, .data = {.u64 = session->id}};
+    const uint64_t id = next_id_++;
+    epoll_event event{.events = EPOLLIN, .data = {.u64 = id}};
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd.get(), &event) != 0) continue;
-    session->fd = std::move(fd);
     used_ = true;
-    sessions_[session->id] = std::move(session);
+    Session::Host* const host = this;
+    sessions_[id] = std::make_unique<Session>(id, std::move(fd), host);
   }
 }
 
 void SessionServer::End(uint64_t id) {
   const auto it = sessions_.find(id);
   if (it == sessions_.end()) return;
-  store::Store::Entry* const entry = it->second->entry;
+  store::Store::Entry* const entry = it->second->entry();
+  if (it->second->deferred()) waiting_.erase({it->second->due(), id});
   sessions_.erase(it);
   if (sessions_.empty()) unused_since_ms_ = NowMs();
   if (entry == nullptr || entry->primary == nullptr) return;
@@ -404,220 +386,87 @@ void SessionServer::End(uint64_t id) {
   attention_ |= entry->primary->NeedsAttention();
 }
 
+// A session whose answer is deferred has nothing to say but that it ends.
 void SessionServer::Serve(uint64_t id) {
   for (int i = 0; i < kMessagesATurn; ++i) {
     const auto it = sessions_.find(id);
     if (it == sessions_.end()) return;
     Session& session = *it->second;
+    if (session.deferred()) {
+      if (session.HungUp()) End(id);
+      return;
+    }
     const ssize_t n =
-        ::recv(session.fd.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT | MSG_TRUNC);
+        ::recv(session.fd(), buffer_.data(), buffer_.size(), MSG_DONTWAIT | MSG_TRUNC);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     const bool fits = n > 0 && static_cast<size_t>(n) <= buffer_.size();
-    if (!fits || !ServeOne(session, {buffer_.data(), static_cast<size_t>(n)})) {
+    if (!fits || !session.Handle({buffer_.data(), static_cast<size_t>(n)})) {
       End(id);
       return;
     }
   }
 }
 
-// False ends the session.
-bool SessionServer::ServeOne(Session& session, std::string_view message) {
-  const uint32_t type = ipc::TypeOf(message);
-  if (type == static_cast<uint32_t>(ipc::MessageType::kControl)) {
-    return HandleControl(session, message);
-  }
-  if (session.entry == nullptr) {
-    return type == static_cast<uint32_t>(ipc::MessageType::kHello) && HandleHello(session, message);
-  }
-  if (session.entry->primary == nullptr) return false;
-  const int64_t start_ms = NowMs();
-  const bool understood = HandleEvent(session, type, message);
-  // An app waits for us no longer than write-timeout.
-  if (const int64_t took_ms = NowMs() - start_ms; took_ms >= kSlowEventMs) {
-    LogWarn("session", fmt::format("db={} pid={} waited {} ms for one event: is the disk slow?",
-                                   session.entry->database->name(), session.pid, took_ms));
-  }
-  return understood;
-}
-
-template <typename Message>
-bool SessionServer::Send(const Session& session, const Message& message, int fd) {
-  std::array<char, ipc::kMaxMessageBytes> out;
-  const size_t size = ipc::Encode(message, out);
-  if (size == 0) return false;
-  iovec part{.iov_base = out.data(), .iov_len = size};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> rights{};
-  if (fd >= 0) {
-    header.msg_control = rights.data();
-    header.msg_controllen = rights.size();
-    cmsghdr* const control = CMSG_FIRSTHDR(&header);
-    control->cmsg_level = SOL_SOCKET;
-    control->cmsg_type = SCM_RIGHTS;
-    control->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(control), &fd, sizeof(fd));
-  }
-  // A peer that does not read its few replies is broken: its session ends.
-  return ::sendmsg(session.fd.get(), &header, MSG_NOSIGNAL | MSG_DONTWAIT) ==
-         static_cast<ssize_t>(size);
-}
-
-bool SessionServer::Refuse(Session& session, int error, const std::string& text) {
-  LogWarn("session", text);
-  ++sessions_refused_;
-  Send(session, ipc::Welcome{.error = static_cast<uint32_t>(error), .text = text});
-  return false;
-}
-
-bool SessionServer::HandleHello(Session& session, std::string_view message) {
-  ipc::Hello hello;
-  if (!ipc::Decode(message, &hello)) {
-    return Refuse(session, EPROTO, "a malformed hello was refused");
-  }
-  if (hello.version != ipc::kProtocolVersion) {
-    return Refuse(session, EPROTO,
-                  fmt::format("liblitefs.so speaks protocol {}, this daemon {}: use both from one "
-                              "release (program {}, pid {})",
-                              hello.version, ipc::kProtocolVersion, hello.program, hello.pid));
-  }
-  const absl::StatusOr<store::Store::Entry*> entry =
-      store_->FindOrCreate(std::string(hello.name), /*in_use=*/true);
-  if (absl::IsInvalidArgument(entry.status())) {  // by the configuration: nothing to log
-    const std::string text(entry.status().message());
-    Send(session, ipc::Welcome{.error = ipc::kErrorForeign, .text = text});
-    return false;
-  }
-  if (!entry.ok()) {
-    return Refuse(session, static_cast<int>(ErrnoOf(entry.status())),
-                  std::string(entry.status().message()));
-  }
-  session.entry = *entry;
-  session.pid = hello.pid;
-  ++sessions_begun_;
-  if (session.entry->slot >= bells_seen_.size()) bells_seen_.resize(session.entry->slot + 1);
-  const bool lockless = (hello.flags & ipc::kHelloLockless) != 0;
-  if (session.entry->primary != nullptr)
-    session.entry->primary->SessionStarted(session.id, hello.inode, lockless);
-  return Send(session,
-              ipc::Welcome{.role = store_->primary() ? ipc::Role::kPrimary : ipc::Role::kReplica,
-                           .bell_slot = session.entry->slot,
-                           .text = ""},
-              options_.status->fd());
-}
-
-// Another session's outcome may lie unread in its socket: it was sent before that process let go of
-// SQLite's lock, so before this one could take it.
-void SessionServer::SettlePending(const Session& session) {
-  const std::optional<db::SessionId> pending = session.entry->primary->pending_session();
-  if (!pending.has_value() || *pending == session.id) return;
+void SessionServer::ServeOther(uint64_t id) {
   const std::vector<char> ours = buffer_;  // Serve reuses it; this path is rare
-  Serve(*pending);
+  Serve(id);
   buffer_ = ours;
 }
 
-void SessionServer::AddRanges(Session& session, ipc::RangesView ranges, uint64_t flags) {
-  db::PrimaryDatabase& database = *session.entry->primary;
-  if ((flags & ipc::kFlagUnknown) != 0) database.AddEverything(session.id);
-  for (size_t i = 0; i < ranges.size(); ++i) {
-    database.AddDirty(session.id, ranges[i].offset, ranges[i].length);
-  }
+void SessionServer::NoteWelcomed(const store::Store::Entry& entry) {
+  ++sessions_begun_;
+  if (entry.slot >= bells_seen_.size()) bells_seen_.resize(entry.slot + 1);
 }
 
-bool SessionServer::HandleEvent(Session& session, uint32_t type, std::string_view message) {
-  switch (static_cast<ipc::MessageType>(type)) {
-    case ipc::MessageType::kBell:
-      return true;  // RingBells looks before the next sleep
-    case ipc::MessageType::kDirty: {
-      ipc::Dirty dirty;
-      if (!ipc::Decode(message, &dirty)) return false;
-      AddRanges(session, dirty.ranges, 0);
-      return true;
-    }
-    case ipc::MessageType::kPrepare: {
-      ipc::Prepare prepare;
-      if (!ipc::Decode(message, &prepare)) return false;
-      SettlePending(session);
-      AddRanges(session, prepare.ranges, prepare.flags);
-      session.entry->primary->Prepare(session.id, (prepare.flags & ipc::kFlagSynced) != 0);
-      return true;
-    }
-    case ipc::MessageType::kCommit:
-      return HandleCommit(session, message);
-    case ipc::MessageType::kDone: {
-      ipc::Done done;
-      if (!ipc::Decode(message, &done)) return false;
-      session.entry->primary->Done(session.id, static_cast<int>(done.error));
-      attention_ |= session.entry->primary->NeedsAttention();
-      return true;
-    }
-    case ipc::MessageType::kDrain:
-      return HandleDrain(session, message);
-    default:
-      return false;
-  }
-}
-
-// The shim has looked as well, but its message may have waited for us.
-bool SessionServer::PastLease() const {
-  const uint64_t deadline = options_.status->status().lease_deadline_ns.load();
-  return deadline != ipc::kNoDeadline &&
-         static_cast<uint64_t>(SystemClock().Boot().count()) >= deadline;
-}
-
-bool SessionServer::HandleCommit(Session& session, std::string_view message) {
-  ipc::Commit commit;
-  if (!ipc::Decode(message, &commit)) return false;
-  SettlePending(session);
-  AddRanges(session, commit.ranges, commit.flags);
-  absl::Status status = session.entry->primary->Commit(
-      session.id, (commit.flags & ipc::kFlagSynced) != 0, (commit.flags & ipc::kFlagRecheck) != 0);
-  // Past the lease nothing is committed; a rollback ends with the same calls and must be let
-  // through.
-  if (status.ok() && (commit.flags & ipc::kFlagRecheck) == 0 && PastLease() &&
-      session.entry->primary->HasPreparedChange()) {
-    session.entry->primary->Done(session.id, EIO);
-    status = absl::FailedPreconditionError("past the lease");
-  }
-  attention_ |= session.entry->primary->NeedsAttention();
-  return Send(session, ipc::Reply{.id = commit.id, .error = ErrnoOf(status)});
-}
-
-bool SessionServer::HandleDrain(Session& session, std::string_view message) {
-  ipc::Drain drain;
-  if (!ipc::Decode(message, &drain)) return false;
-  const absl::Status status =
-      session.entry->primary->Drain(session.id, drain.reason == ipc::DrainReason::kUnlink);
-  attention_ |= session.entry->primary->NeedsAttention();
-  return Send(session, ipc::Reply{.id = drain.id, .error = ErrnoOf(status)});
-}
-
-bool SessionServer::HandleControl(Session& session, std::string_view message) {
-  ipc::Control control;
-  if (!ipc::Decode(message, &control)) return false;
-  session.control = true;
-  const uint64_t session_id = session.id;
-  const uint64_t request_id = control.id;
-  options_.on_control(std::string(control.json), [this, session_id,
-                                                  request_id](ControlAnswer answer) {
+void SessionServer::AnswerControl(uint64_t session, uint64_t request, std::string_view json) {
+  options_.on_control(std::string(json), [this, session, request](ControlAnswer answer) {
     auto shared = std::make_shared<ControlAnswer>(std::move(answer));
-    Post([this, session_id, request_id, shared] {
-      const auto it = sessions_.find(session_id);
+    Post([this, session, request, shared] {
+      const auto it = sessions_.find(session);
       if (it == sessions_.end()) return;
-      if (!SpoolLongJson(shared.get())) return End(session_id);
-      const ipc::ControlReply reply{
-          .id = request_id, .error = static_cast<uint32_t>(shared->error), .json = shared->json};
-      if (!Send(*it->second, reply, shared->fd.get())) End(session_id);
+      if (!it->second->SendControlReply(request, std::move(*shared))) End(session);
     });
   });
-  return true;
+}
+
+// ---- Deferred answers
+// ----------------------------------------------------------------------------------
+
+void SessionServer::Read(Session& session, bool reads) {
+  epoll_event event{.events = reads ? EPOLLIN : 0U, .data = {.u64 = session.id()}};
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, session.fd(), &event);
+}
+
+Respond SessionServer::Await(uint64_t session, uint64_t ticket, Session::Time due) {
+  waiting_.emplace(due, session);
+  Read(*sessions_.at(session), false);
+  // The task is run by this server or by nobody.
+  return [this, answers = answers_, session, ticket](uint32_t error) {
+    answers->Post([this, session, ticket, error] { Answer(session, ticket, error); });
+  };
+}
+
+void SessionServer::Answer(uint64_t id, uint64_t ticket, uint32_t error) {
+  const auto it = sessions_.find(id);
+  if (it == sessions_.end()) return;
+  Session& session = *it->second;
+  if (!session.deferred() || session.ticket() != ticket) return;
+  waiting_.erase({session.due(), id});
+  if (!session.Answer(error)) return End(id);
+  Read(session, true);
+}
+
+void SessionServer::AnswerLate(Session::Time now) {
+  while (!waiting_.empty() && waiting_.begin()->first <= now) {
+    const Session& session = *sessions_.at(waiting_.begin()->second);
+    Answer(session.id(), session.ticket(), session.late_error());
+  }
 }
 
 size_t SessionServer::SessionCount(const std::string& database) const {
   size_t count = 0;
   for (const auto& [id, session] : sessions_) {
-    if (session->entry != nullptr && session->entry->database->name() == database) ++count;
+    if (session->entry() != nullptr && session->entry()->database->name() == database) ++count;
   }
   return count;
 }

@@ -1,6 +1,6 @@
 // SessionServer: the daemon's end of .litefs/socket, and its main loop.  One thread accepts the
-// apps' sessions (one process and one database each), turns their messages into calls of the
-// database, follows the bells of WAL commits, and answers the command line.
+// sessions of apps and of the command line, gives each (session.h) what it has sent, follows the
+// bells of WAL commits, and looks after the databases by the clock.
 //
 // All methods but Post and Stop belong to the thread that calls Run.
 
@@ -13,7 +13,9 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -23,34 +25,28 @@
 #include "common/unique_fd.h"
 #include "daemon/session/directory_watch.h"
 #include "daemon/session/listener.h"
+#include "daemon/session/session.h"
 #include "daemon/session/status_file.h"
 #include "daemon/session/task_queue.h"
 #include "daemon/store/store.h"
-#include "ipc/codec.h"
 
 namespace litefs::session {
 
-class SessionServer {
+class SessionServer final : private Session::Host {
  public:
-  struct ControlAnswer {
-    int error = 0;  // errno; 0: fine
-    std::string json{};
-    UniqueFd fd{};  // sent along if valid
-  };
-  // Must be called once, from any thread.
-  using Respond = std::function<void(ControlAnswer)>;
   struct Options {
     std::string socket_path;
     std::string database_directory;  // watched, on a primary
     StatusFile* status = nullptr;    // must outlive the server
     store::Store* store = nullptr;   // must outlive the server, or until ServeStore
     // Answers a request of the command line.
-    std::function<void(const std::string& json, Respond respond)> on_control;
+    std::function<void(const std::string& json, ControlRespond respond)> on_control;
+    Gate gate{};                    // may be null
     bool stop_when_unused = false;  // a while after the last connection has gone
   };
 
   static absl::StatusOr<std::unique_ptr<SessionServer>> Open(Options options);
-  ~SessionServer();
+  ~SessionServer() override;
 
   // Serves until Stop or a termination signal (SIGTERM, SIGINT, which the caller has blocked in
   // all threads).  Captures what is committed before it returns.
@@ -82,7 +78,17 @@ class SessionServer {
   uint64_t sessions_refused() const { return sessions_refused_; }
 
  private:
-  struct Session;
+  // Session::Host
+  store::Store& store() override { return *store_; }
+  StatusFile& status() override { return *options_.status; }
+  const Gate& gate() override { return options_.gate; }
+  void ServeOther(uint64_t id) override;
+  void NoteAttention() override { attention_ = true; }
+  void NoteWelcomed(const store::Store::Entry& entry) override;
+  void NoteRefused() override { ++sessions_refused_; }
+  void AnswerControl(uint64_t session, uint64_t request, std::string_view json) override;
+  Respond Await(uint64_t session, uint64_t ticket, Session::Time due) override;
+
   explicit SessionServer(Options options);
   absl::Status Setup();
   int TimeoutMs();
@@ -102,24 +108,18 @@ class SessionServer {
   bool IsSessionsProcess(const store::Store::Entry* entry, int pid) const;
   // Handles what a session has sent.  Removes it from sessions_ when it has ended.
   void Serve(uint64_t id);
-  bool ServeOne(Session& session, std::string_view message);
-  bool HandleHello(Session& session, std::string_view message);
-  bool HandleEvent(Session& session, uint32_t type, std::string_view message);
-  bool HandleCommit(Session& session, std::string_view message);
-  bool HandleDrain(Session& session, std::string_view message);
-  bool HandleControl(Session& session, std::string_view message);
-  bool Refuse(Session& session, int error, const std::string& text);
-  bool PastLease() const;
-  void SettlePending(const Session& session);
-  void AddRanges(Session& session, ipc::RangesView ranges, uint64_t flags);
+  void Read(Session& session, bool reads);
+  void Answer(uint64_t id, uint64_t ticket, uint32_t error);
+  void AnswerLate(Session::Time now);
   void End(uint64_t id);
-  template <typename Message>
-  bool Send(const Session& session, const Message& message, int fd = -1);
 
   const Options options_;
   store::Store* store_ = nullptr;
   Listener listener_;
   TaskQueue tasks_;
+  // Deferred answers, apart from other tasks: Drain takes them in.  They may outlive the server.
+  const std::shared_ptr<TaskQueue> answers_ = std::make_shared<TaskQueue>();
+  std::set<std::pair<Session::Time, uint64_t>> waiting_;  // when due; session
   UniqueFd epoll_, signals_;
   uint64_t next_id_ = 16;  // smaller ones are the descriptors above
   absl::flat_hash_map<uint64_t, std::unique_ptr<Session>> sessions_;
