@@ -12,6 +12,7 @@
 #   make test-readers             ten minutes of hundreds of readers, old and new, on a replica that is killed
 #   make test-archive             every transaction of a thousand, restored and compared
 #   make soak                     ten minutes of kills, a million transactions
+#   make chaos                    ten minutes of kills, partitions, jumps of clocks and changes of roles; histories checked
 #   make bench | bench-quick      plain SQLite and litefs side by side: docs/BENCHMARKS.md
 #   make bench-seed               a new replica of 1 GiB, beside cp and fsync
 #   make bench-latency            from a commit on a primary to its being seen on a replica
@@ -26,7 +27,7 @@
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all test unit system test-clients test-big test-readers test-archive soak sweep lint bench bench-quick bench-latency bench-archive bench-seed fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
+.PHONY: all test unit system test-clients test-big test-readers test-archive soak chaos sweep lint bench bench-quick bench-latency bench-archive bench-seed fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
 all:
 
 # ---- Variant ------------------------------------------------------------------------------------
@@ -202,6 +203,13 @@ SOAK_TRANSACTIONS ?= 1000000
 ARCHIVE_TRANSACTIONS ?= 1000
 test-archive: all
 	tests/system/archive_test.py $(B) $(ARCHIVE_TRANSACTIONS)
+
+# CHAOS='--seed 7 --nodes 5' repeats or chooses.
+CHAOS_SECONDS ?= 600
+chaos: all
+	tests/system/chaos_checker_test.py
+	tests/system/chaos_test.py $(B) --kept
+	tests/system/chaos_test.py $(B) --seconds $(CHAOS_SECONDS) $(CHAOS)
 
 soak: all
 	tests/system/many_test.py $(B) 1000

@@ -31,6 +31,11 @@ class Server:
         self.process = None
 
     def __enter__(self):
+        self.restart()
+        return self
+
+    def restart(self):
+        """Starts it, on what it has on its disk, and waits until it answers."""
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "etcd.sh")
         data = os.path.join(self.cluster.scratch, "etcd")
         log = open(os.path.join(self.cluster.scratch, "etcd.log"), "ab")
@@ -38,10 +43,13 @@ class Server:
                                           stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         log.close()
         cluster.wait_for("etcd answers", self.healthy)
-        return self
 
     def __exit__(self, *_):
         self.process.kill()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
 
     def healthy(self):
         try:
