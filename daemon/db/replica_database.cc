@@ -13,6 +13,7 @@
 #include "common/posix_io.h"
 #include "common/sqlite_format.h"
 #include "common/status_macros.h"
+#include "daemon/db/checked_source.h"
 #include "daemon/db/next_file.h"
 #include "daemon/db/side_file.h"
 #include "ltx/byte_stream.h"
@@ -369,41 +370,21 @@ absl::StatusOr<bool> ReplicaDatabase::CollectPending(LtxPageSource* source) {
   return true;
 }
 
-// (I4) Fills changes_ and compares the checksum that the database would have.
-absl::Status ReplicaDatabase::CheckFits(LtxPageSource& source, bool replace) {
-  const ltx::Header& header = source.last();
-  const PageChecksums& table = chain_->table();
-  ltx::Checksum database = replace ? ltx::kEmptyDatabaseChecksum : table.position().checksum;
-  if (!replace) {
-    for (ltx::PageNo pgno = header.commit + 1; pgno <= table.size_pages(); ++pgno) {
-      database = ltx::kChecksumFlag | (database ^ table.Get(pgno));
-    }
-  }
-  changes_.clear();
-  std::vector<std::byte> page(header.page_bytes);
-  for (size_t i = 0; i < source.count(); ++i) {
-    RETURN_IF_ERROR(source.Read(i, page));
-    const ltx::PageNo pgno = source.pgno(i);
-    const ltx::Checksum checksum = ltx::PageChecksum(pgno, page);
-    database = ltx::kChecksumFlag | (database ^ (replace ? 0 : table.Get(pgno)) ^ checksum);
-    changes_.push_back({pgno, checksum});
-  }
-  if (database == source.post_apply()) return absl::OkStatus();
-  return absl::DataLossError(fmt::format("{}: with transactions to {} the checksum is {}, not {}",
-                                         name(), Hex16(header.max_txid), Hex16(database),
-                                         Hex16(source.post_apply())));
-}
-
 absl::Status ReplicaDatabase::ApplyBatch(LtxPageSource& source) {
   const ltx::Header& header = source.last();
   const bool replace =
       source.first().is_snapshot() || chain_->table().page_bytes() != header.page_bytes;
-  if (const absl::Status fits = CheckFits(source, replace); !fits.ok()) {
-    if (absl::IsDataLoss(fits)) RETURN_IF_ERROR(KeepDiverged(std::string(fits.message())));
-    return fits;
+  CheckedSource checked(&source, &chain_->table(), replace, &changes_);
+  absl::Status status;
+  if (source.first().commit == 0 && file_->shape().size_pages != 0) {
+    status = checked.Check();
+    if (status.ok()) RETURN_IF_ERROR(KeepDeleted());
   }
-  if (source.first().commit == 0 && file_->shape().size_pages != 0) RETURN_IF_ERROR(KeepDeleted());
-  const absl::Status status = file_->Apply(source, header.page_bytes, header.commit);
+  if (status.ok()) status = file_->Apply(checked, header.page_bytes, header.commit);
+  if (checked.misfits()) {
+    RETURN_IF_ERROR(KeepDiverged(std::string(status.message())));
+    return status;
+  }
   if (!status.ok()) {
     error_ = absl::IsUnavailable(status) ? "" : status.ToString();
     return status;

@@ -92,7 +92,6 @@ class ReplicaDatabase final : public Database {
   absl::Status KeepFile(const ltx::Position& branch) REQUIRES(mu_);
   absl::StatusOr<bool> CollectPending(LtxPageSource* source) REQUIRES(mu_);
   absl::Status ApplyBatch(LtxPageSource& source) REQUIRES(mu_);
-  absl::Status CheckFits(LtxPageSource& source, bool replace) REQUIRES(mu_);
   void NeedSnapshot(const std::string& reason) REQUIRES(mu_);
 
   Mutex receive_mu_;  // before mu_

@@ -273,9 +273,15 @@ void ReplicaFile::ReleasePending() {
 
 absl::Status ReplicaFile::Apply(PageSource& source, uint32_t page_bytes, ltx::PageNo commit) {
   if (!database_.valid()) RETURN_IF_ERROR(OpenExisting());
-  if (commit == 0) return Delete();
+  if (commit == 0) {
+    RETURN_IF_ERROR(source.Check());
+    return Delete();
+  }
   RETURN_IF_ERROR(CheckSource(source, page_bytes, commit));
-  if (shape_.page_bytes != page_bytes && !IsComplete(source, page_bytes, commit)) {
+  const bool is_complete = IsComplete(source, page_bytes, commit);
+  // What is made anew is checked while it is written: nobody sees it yet.
+  if (database_.valid() || !is_complete) RETURN_IF_ERROR(source.Check());
+  if (shape_.page_bytes != page_bytes && !is_complete) {
     return absl::InvalidArgumentError(
         fmt::format("{}: {} pages of {} bytes for a database of {} pages of {} bytes",
                     paths_.database, source.count(), page_bytes, commit, shape_.page_bytes));
@@ -357,6 +363,7 @@ absl::Status ReplicaFile::Create(PageSource& source, uint32_t page_bytes, ltx::P
   RETURN_IF_ERROR(RemoveFile(temporary));
   ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(temporary, O_RDWR | O_CREAT | O_EXCL));
   RETURN_IF_ERROR(WritePages(source, page_bytes, fd.get(), temporary));
+  RETURN_IF_ERROR(source.Check());
   const uint64_t size = uint64_t{commit} * page_bytes;
   if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
     return ErrnoStatus("truncate " + temporary, errno);

@@ -279,6 +279,41 @@ TEST_P(InMode, AFailingSourceChangesNothing) {
   ExpectIntegrity();
 }
 
+TEST_P(InMode, PagesThatDoNotBelongHereAreNeverSeen) {
+  class Stranger : public PageSource {
+   public:
+    explicit Stranger(Change& change) : change_(change) {}
+    size_t count() const override { return change_.count(); }
+    ltx::PageNo pgno(size_t i) const override { return change_.pgno(i); }
+    absl::Status Read(size_t i, std::span<std::byte> page) override {
+      return change_.Read(i, page);
+    }
+    absl::Status Check() override { return absl::DataLossError("of another database"); }
+
+   private:
+    Change& change_;
+  };
+  SourceDatabase source(Path("source.db"));
+  source.Run("CREATE TABLE before(v)");
+  const Image first = source.Take();
+  // As a database that is made anew, and on one that is there.
+  Open();
+  Change all(applied_, first);
+  Stranger stranger(all);
+  EXPECT_EQ(file_->Apply(stranger, first.page_bytes, first.size_pages()).code(),
+            absl::StatusCode::kDataLoss);
+  EXPECT_FALSE(std::filesystem::exists(Replica()));
+  Start(source);
+  source.Run("UPDATE t SET v = randomblob(1000)");
+  const Image next = source.Take();
+  Change change(applied_, next);
+  Stranger second(change);
+  EXPECT_EQ(file_->Apply(second, next.page_bytes, next.size_pages()).code(),
+            absl::StatusCode::kDataLoss);
+  ExpectContent();
+  ExpectApplied(next);
+}
+
 TEST_P(InMode, RejectsPagesThatDoNotAscendOrFit) {
   SourceDatabase source(Path("source.db"));
   Start(source);
