@@ -138,7 +138,7 @@ absl::Status ReadPage(ByteSource& source, const PageIndex& index, PageNo pgno,
   if (entry->offset > source.size() || entry->size > source.size() - entry->offset) {
     return Defect("truncated", fmt::format("frame of page {}", pgno), entry->offset);
   }
-  SourceReader reader(&source, entry->offset);
+  SourceReader reader(&source, entry->offset, entry->offset + entry->size);
   ASSIGN_OR_RETURN(const auto head, reader.Peek(kPageHeaderBytes));
   const uint16_t flags = LoadBig16(head.data() + 4);
   if (LoadBig32(head.data()) != pgno || (flags & ~kPageFlagSize) != 0) {

@@ -13,9 +13,10 @@ absl::Status Defect(const char* code, const std::string& what, uint64_t offset) 
   return absl::DataLossError(fmt::format("{}: {} at offset {}", code, what, offset));
 }
 
-SourceReader::SourceReader(ByteSource* source, uint64_t offset) : source_(source), offset_(offset) {
-  CHECK(offset <= source->size());
-  if (const auto all = source->View(); !all.empty()) ready_ = all.subspan(offset);
+SourceReader::SourceReader(ByteSource* source, uint64_t offset, uint64_t end)
+    : source_(source), end_(end), offset_(offset) {
+  CHECK(offset <= end && end <= source->size());
+  if (const auto all = source->View(); !all.empty()) ready_ = all.subspan(offset, end - offset);
 }
 
 absl::StatusOr<std::span<const std::byte>> SourceReader::PeekSome() {

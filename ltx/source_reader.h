@@ -21,12 +21,15 @@ class SourceReader {
   static constexpr size_t kWindowBytes = 128 << 10;
 
   // source must outlive the reader.  REQUIRES: offset <= source->size()
-  SourceReader(ByteSource* source, uint64_t offset);
+  SourceReader(ByteSource* source, uint64_t offset)
+      : SourceReader(source, offset, source->size()) {}
+  // As if the source ended there.  REQUIRES: offset <= end <= source->size()
+  SourceReader(ByteSource* source, uint64_t offset, uint64_t end);
   SourceReader(const SourceReader&) = delete;
   SourceReader& operator=(const SourceReader&) = delete;
 
   uint64_t offset() const { return offset_; }
-  uint64_t remaining() const { return source_->size() - offset_; }
+  uint64_t remaining() const { return end_ - offset_; }
 
   // The next n bytes, until the next call; "truncated" if the source ends before.
   // REQUIRES: n <= kWindowBytes
@@ -48,6 +51,7 @@ class SourceReader {
   absl::Status Fill(size_t n);
 
   ByteSource* const source_;
+  const uint64_t end_;
   uint64_t offset_;                   // in the source, of the next byte
   std::vector<std::byte> window_;     // empty if the source is in memory
   std::span<const std::byte> ready_;  // what has been read and not been skipped
