@@ -63,11 +63,12 @@ struct SecurityConfig {
 };
 
 struct LeaseConfig {
-  enum class Type { kStatic, kEtcd, kConsul };
+  enum class Type { kStatic, kEtcd, kConsul, kS3 };
   Type type = Type::kStatic;
-  std::vector<std::string> urls;  // http(s)://HOST:PORT of the servers, tried in turn
-  std::string key = "litefs";     // under which all of it is kept there
-  std::string token;              // Consul's, for its ACLs
+  // http(s)://HOST:PORT of the servers, tried in turn; or s3://BUCKET[/PREFIX][?…], one.
+  std::vector<std::string> urls;
+  std::string key = "litefs";  // under which all of it is kept there
+  std::string token;           // Consul's, for its ACLs
   std::chrono::milliseconds ttl = std::chrono::seconds(10);
   bool candidate = true;  // false: it follows whoever reigns, and never reigns itself
 };

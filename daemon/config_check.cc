@@ -23,9 +23,17 @@ bool IsWildcard(const std::string& endpoint) {
 // With a lease in a server, which decides the role.
 std::optional<ConfigConflict> CheckLease(const Config& config, const IsGiven& is_given) {
   const ReplicationConfig& replication = config.replication;
+  const bool in_s3 = config.lease.type == LeaseConfig::Type::kS3;
   if (config.lease.urls.empty()) {
     return Conflict("lease.type", "lease.url",
-                    "where is it? Give http://HOST:PORT of one server or of several");
+                    in_s3 ? "where is it? Give s3://BUCKET"
+                          : "where is it? Give http://HOST:PORT of one server or of several");
+  }
+  for (const std::string& url : config.lease.urls) {
+    if (url.starts_with("s3://") == in_s3 && (!in_s3 || config.lease.urls.size() == 1)) continue;
+    return Conflict(
+        "lease.url", "lease.url",
+        in_s3 ? "a lease in S3 has one url, s3://BUCKET" : "s3://BUCKET is for lease.type: s3");
   }
   for (const char* const key :
        {"lease.primary", "replication.primary", "replication.accept", "replication.dial"}) {

@@ -147,23 +147,27 @@ Problem SetLeaseType(const std::string& value, LeaseConfig* lease) {
   using Type = LeaseConfig::Type;
   for (const auto& [name, type] :
        {std::pair{"static", Type::kStatic}, std::pair{"etcd", Type::kEtcd},
-        std::pair{"consul", Type::kConsul}}) {
+        std::pair{"consul", Type::kConsul}, std::pair{"s3", Type::kS3}}) {
     if (value != name) continue;
     lease->type = type;
     return "";
   }
-  return fmt::format("\"{}\" is not known (there are: static, etcd, consul)", value);
+  return fmt::format("\"{}\" is not known (there are: static, etcd, consul, s3)", value);
 }
 
 Problem SetLeaseUrls(const Values& values, LeaseConfig* lease) {
   lease->urls.clear();
   for (std::string url : values) {
+    if (url.starts_with("s3://") && url.size() > 5) {  // what is in it is checked when it is opened
+      lease->urls.push_back(std::move(url));
+      continue;
+    }
     while (url.ends_with('/')) url.pop_back();
     const size_t scheme = url.find("://");
     const std::string_view name = std::string_view(url).substr(0, scheme);
     if (scheme == std::string::npos || (name != "http" && name != "https") ||
         url.find_first_of("/?# ", scheme + 3) != std::string::npos || url.size() == scheme + 3) {
-      return fmt::format("\"{}\" is not http://HOST:PORT or https://HOST:PORT", url);
+      return fmt::format("\"{}\" is not http://HOST:PORT, https://HOST:PORT or s3://BUCKET", url);
     }
     lease->urls.push_back(std::move(url));
   }

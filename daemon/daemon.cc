@@ -52,7 +52,7 @@ class Daemon {
   bool HasLease() const { return config_.lease.type != LeaseConfig::Type::kStatic; }
   void SetPage();
   absl::Status StartHttp();
-  void StartLease();
+  absl::Status StartLease();
   void JoinExports();
   void StopThreads();
   void SignalReady();
@@ -120,7 +120,7 @@ absl::Status Daemon::Start() {
                            .stop_when_unused = options_.while_used}));
   RETURN_IF_ERROR(EndpointError(node_->Start(server_.get())));
   RETURN_IF_ERROR(EndpointError(StartHttp()));
-  StartLease();
+  RETURN_IF_ERROR(StartLease());
   LogInfo("daemon", fmt::format("ready dir={} node={} cluster={} role={}", config_.dir,
                                 Hex16(directory_->node_id()), directory_->cluster_id(),
                                 node_->primary() ? "primary" : "replica"));
@@ -151,7 +151,7 @@ absl::Status Daemon::StartHttp() {
   return absl::OkStatus();
 }
 
-void Daemon::StartLease() {
+absl::Status Daemon::StartLease() {
   lease_ = std::make_unique<NodeLease>(
       NodeLease::Parts{.config = &config_,
                        .directory = directory_.get(),
@@ -163,7 +163,7 @@ void Daemon::StartLease() {
                          fatal_ = status;
                          server_->Stop();
                        }});
-  if (HasLease()) lease_->Start();
+  return HasLease() ? lease_->Start() : absl::OkStatus();
 }
 
 void Daemon::StopThreads() {

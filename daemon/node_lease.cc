@@ -8,8 +8,11 @@
 #include "common/clock.h"
 #include "common/hex.h"
 #include "common/log.h"
+#include "common/status_macros.h"
 #include "daemon/lease/consul_lease.h"
 #include "daemon/lease/etcd_lease.h"
+#include "daemon/lease/object_lease.h"
+#include "daemon/s3_lease_store.h"
 
 namespace litefs {
 namespace {
@@ -33,9 +36,28 @@ constexpr milliseconds kAnswerSlack{5000};
 
 nanoseconds Now() { return SystemClock().Boot(); }
 
-std::unique_ptr<lease::Lease> Connect(const LeaseConfig& config) {
+const char* NameOf(LeaseConfig::Type type) {
+  switch (type) {
+    case LeaseConfig::Type::kStatic:
+      return "static";
+    case LeaseConfig::Type::kEtcd:
+      return "etcd";
+    case LeaseConfig::Type::kConsul:
+      return "consul";
+    case LeaseConfig::Type::kS3:
+      return "s3";
+  }
+  return "";
+}
+
+absl::StatusOr<std::unique_ptr<lease::Lease>> Connect(const LeaseConfig& config) {
   lease::LeaseOptions options{
       .urls = config.urls, .key = config.key, .token = config.token, .ttl = config.ttl};
+  if (config.type == LeaseConfig::Type::kS3) {
+    ASSIGN_OR_RETURN(auto store, S3LeaseStore::Open(config.urls[0], config.ttl / 3));
+    return std::make_unique<lease::ObjectLease>(std::move(options), std::move(store),
+                                                &SystemClock());
+  }
   if (config.type == LeaseConfig::Type::kConsul) {
     return std::make_unique<lease::ConsulLease>(std::move(options), &SystemClock());
   }
@@ -59,10 +81,11 @@ lease::Standing NodeLease::Standing() const {
           .replicated = parts_.node->Replicated()};
 }
 
-void NodeLease::Start() {
+absl::Status NodeLease::Start() {
   const Config& config = *parts_.config;
   ipc::StatusPage& page = parts_.status->status();
   const ReplicationConfig& replication = config.replication;
+  ASSIGN_OR_RETURN(auto server, Connect(config.lease));
   lease::Candidate self{.node = {.node_id = Hex16(parts_.directory->node_id()),
                                  .endpoint = replication.advertise.empty()
                                                  ? replication.listen
@@ -93,8 +116,9 @@ void NodeLease::Start() {
               [&page](lease::BootTime deadline) {
                 page.lease_deadline_ns.store(static_cast<uint64_t>(deadline.count()));
               }},
-      Connect(config.lease));
+      std::move(server));
   keeper_->Start();
+  return absl::OkStatus();
 }
 
 void NodeLease::Stop() {
@@ -118,7 +142,7 @@ void NodeLease::Stop() {
 nlohmann::json NodeLease::StatusJson() const {
   if (keeper_ == nullptr) return {{"type", "static"}, {"epoch", parts_.directory->epoch()}};
   const lease::KeeperStatus status = keeper_->Status();
-  return {{"type", parts_.config->lease.type == LeaseConfig::Type::kEtcd ? "etcd" : "consul"},
+  return {{"type", NameOf(parts_.config->lease.type)},
           {"epoch", parts_.directory->epoch()},
           {"holds", status.writes},
           {"owner", status.owner},
@@ -284,7 +308,10 @@ void NodeLease::Promote(bool force, Done done) {
 void NodeLease::AwaitPromotion(nanoseconds until, const Done& done) {
   if (keeper_ == nullptr) return done(absl::CancelledError("the daemon is ending"), {});
   const lease::KeeperStatus status = keeper_->Status();
-  if (status.writes) return done(absl::OkStatus(), {{"role", "primary"}, {"epoch", status.epoch}});
+  if (status.writes) {
+    return done(absl::OkStatus(),
+                {{"role", "primary"}, {"epoch", status.epoch}, {"abandoned", status.abandoned}});
+  }
   if (Now() >= until) {
     keeper_->Withdraw();
     return done(absl::UnavailableError(status.problem), {});

@@ -39,7 +39,8 @@ class NodeLease {
   NodeLease(const NodeLease&) = delete;
   NodeLease& operator=(const NodeLease&) = delete;
 
-  void Start();
+  // Speaks to the server on another thread: only a bad configuration is an error.
+  absl::Status Start();
   // Passes the lease on at once, if a replica has all.
   void Stop();
 

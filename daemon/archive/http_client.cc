@@ -203,6 +203,9 @@ void HttpClient::SetUp(Handle& handle, Transfer& transfer) {
   curl_easy_setopt(curl, CURLOPT_USERAGENT, "litefs");
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, handle.headers);
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.timeout.count()));
+  if (request.timeout.count() != 0) {  // to the millisecond, which the progress callback is not
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(request.timeout.count()));
+  }
   if (!options_.ca_file.empty()) {
     curl_easy_setopt(curl, CURLOPT_CAINFO, options_.ca_file.c_str());
   }

@@ -35,6 +35,7 @@ struct HttpRequest {
   std::string range;                 // "0-99"; empty: none
   int response_fd = -1;              // where a 2xx body goes, from its offset 0; else into memory
   uint64_t max_response_bytes = 8 << 20;  // in memory
+  std::chrono::milliseconds timeout{};    // for all of it; 0: that of the options
 };
 
 struct HttpResponse {
@@ -74,6 +75,7 @@ class HttpClient {
   // Makes Perform, under way or later, return kCancelled within about a second.
   void Stop() { stopped_ = true; }
   bool stopped() const { return stopped_; }
+  void Resume() { stopped_ = false; }
 
  private:
   struct Handle;

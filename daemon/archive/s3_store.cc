@@ -180,7 +180,8 @@ absl::StatusOr<HttpResponse> S3Store::Once(const Call& call) {
                                  .body = call.body,
                                  .range = call.range,
                                  .response_fd = call.response_fd,
-                                 .max_response_bytes = call.max_response_bytes});
+                                 .max_response_bytes = call.max_response_bytes,
+                                 .timeout = call.timeout});
   if (!response.ok()) {
     return absl::Status(response.status().code(),
                         fmt::format("{}: {} {}: {}", Describe(), call.method, call.key,
@@ -409,6 +410,37 @@ absl::Status S3Store::CompleteUpload(const std::string& key, const std::string& 
     response.status = error.code == "PreconditionFailed" ? 412 : 500;
     return ErrorOf(call, response);
   });
+}
+
+absl::StatusOr<S3Store::Tagged> S3Store::GetTagged(std::string_view name,
+                                                   std::chrono::milliseconds timeout) {
+  RETURN_IF_ERROR(CheckObjectName(name));
+  ASSIGN_OR_RETURN(
+      HttpResponse response,
+      Once({.method = "GET", .key = settings_.prefix + std::string(name), .timeout = timeout}));
+  Tagged tagged{.content = std::move(response.body), .etag = response.Header("etag")};
+  if (tagged.etag.empty()) {
+    return absl::DataLossError(fmt::format("{}: {}: there is no ETag", Describe(), name));
+  }
+  return tagged;
+}
+
+absl::StatusOr<std::string> S3Store::PutTagged(std::string_view name, std::string_view content,
+                                               const std::string& condition,
+                                               std::chrono::milliseconds timeout) {
+  RETURN_IF_ERROR(CheckObjectName(name));
+  const HttpBody body = BodyOf(content);
+  Call call{.method = "PUT",
+            .key = settings_.prefix + std::string(name),
+            .body = &body,
+            .timeout = timeout};
+  ASSIGN_OR_RETURN(call.body_sha256, Sha256Of(body));
+  if (!condition.empty()) call.headers.push_back(condition);
+  ASSIGN_OR_RETURN(const HttpResponse response, Once(call));
+  if (response.Header("etag").empty()) {
+    return absl::DataLossError(fmt::format("{}: {}: a put has no ETag", Describe(), name));
+  }
+  return response.Header("etag");
 }
 
 absl::Status S3Store::Delete(std::span<const std::string> names) {

@@ -37,6 +37,22 @@ class S3Store final : public ObjectStore {
   void Stop() override;
   std::string Describe() const override;
 
+  // For an object that many rewrite (a lease): one request each, which is not repeated, within
+  // timeout.
+  struct Tagged {
+    std::string content;
+    std::string etag;  // as the server wrote it
+  };
+  absl::StatusOr<Tagged> GetTagged(std::string_view name, std::chrono::milliseconds timeout);
+  // condition: a header ("If-Match: …"), or empty.  kAlreadyExists: it does not hold, nothing was
+  // changed. kUnavailable: the outcome is unknown.  Returns the new ETag.
+  absl::StatusOr<std::string> PutTagged(std::string_view name, std::string_view content,
+                                        const std::string& condition,
+                                        std::chrono::milliseconds timeout);
+  // As Stop, but Resume ends it.
+  void Interrupt() { http_.Stop(); }
+  void Resume() { http_.Resume(); }
+
  private:
   using Query = std::map<std::string, std::string>;
   // A request before it is given its URL and signature.
@@ -50,6 +66,7 @@ class S3Store final : public ObjectStore {
     std::string range = {};
     int response_fd = -1;
     uint64_t max_response_bytes = 8 << 20;
+    std::chrono::milliseconds timeout{};  // 0: that of the options
   };
   // What a put stores beside the content.
   struct Metadata {

@@ -22,6 +22,16 @@ struct Options {
   bool json = false;
 };
 
+// By promote --force.
+void PrintAbandoned(const nlohmann::json& answer) {
+  const auto abandoned = answer.find("abandoned");
+  if (abandoned == answer.end() || !abandoned->is_array() || abandoned->empty()) return;
+  std::puts("abandoned, and kept as a branch by the node that has it, when it comes back:");
+  for (const nlohmann::json& line : *abandoned) {
+    if (line.is_string()) std::puts(("  " + line.get<std::string>()).c_str());
+  }
+}
+
 int Ask(const Options& options, const nlohmann::json& request) {
   const std::optional<Config> config = LoadConfigOrSay(options.dir);
   if (!config) return kExitUsage;
@@ -31,6 +41,7 @@ int Ask(const Options& options, const nlohmann::json& request) {
     std::puts(JsonText(answer->json).c_str());
   } else if (Text(answer->json, "role") == "primary") {
     std::puts("this node is the primary");
+    PrintAbandoned(answer->json);
   } else {
     std::puts(fmt::format("node {} is the primary", Text(answer->json, "primary")).c_str());
   }

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/str_join.h"
 #include "common/log.h"
 #include "common/status_macros.h"
 
@@ -225,8 +226,13 @@ void LeaseKeeper::Seek() {
     }
     if (standing.cluster_id.empty()) return WaitFor(options_.ttl);
   }
-  if (!why.empty()) LogWarn("lease", fmt::format("reigns by force: {}", why));
-  Acquire(*view, standing);
+  std::vector<std::string> abandoned;
+  if (!why.empty()) {
+    abandoned = standing.positions.AllBehind(view->record.positions);
+    if (abandoned.empty()) abandoned.push_back(why);
+    LogWarn("lease", fmt::format("reigns by force: {}", absl::StrJoin(abandoned, "; ")));
+  }
+  Acquire(*view, standing, std::move(abandoned));
 }
 
 // A node without history founds a cluster only after it has waited for one with history to come.
@@ -239,7 +245,8 @@ absl::Status LeaseKeeper::Found(Standing* standing) {
   return absl::OkStatus();
 }
 
-void LeaseKeeper::Acquire(const View& view, const Standing& standing) {
+void LeaseKeeper::Acquire(const View& view, const Standing& standing,
+                          std::vector<std::string> abandoned) {
   Owner self = options_.self.node;
   self.cluster_id = standing.cluster_id;
   const absl::StatusOr<Reign> reign = lease_->Acquire(self, view, timeout());
@@ -260,6 +267,7 @@ void LeaseKeeper::Acquire(const View& view, const Standing& standing) {
     status_.epoch = reign->epoch;
     status_.owner = self.node_id;
     status_.problem.clear();
+    status_.abandoned = std::move(abandoned);
   }
   LogInfo("lease", fmt::format("this node holds the lease, epoch={}", reign->epoch));
   options_.on_reign(reign->epoch);

@@ -19,6 +19,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "common/clock.h"
 #include "common/mutex.h"
@@ -33,6 +34,8 @@ struct KeeperStatus {
   std::string owner{};      // node id of who was seen to hold it; empty: nobody
   std::string problem{};    // why this node does not hold it, or cannot renew it
   uint64_t times_lost = 0;  // reigns that ended against this node's will
+  // What the last reign was begun in spite of (Want with force), as far as the record tells.
+  std::vector<std::string> abandoned{};
 };
 
 // Of this node, at one moment.
@@ -104,7 +107,8 @@ class LeaseKeeper {
   std::string WhyNot(const View& view, const Standing& standing) const;
   std::string WhoIsBetter(const View& view, const Standing& standing);
   absl::Status Found(Standing* standing);
-  void Acquire(const View& view, const Standing& standing) EXCLUDES(mu_);
+  void Acquire(const View& view, const Standing& standing, std::vector<std::string> abandoned)
+      EXCLUDES(mu_);
   void Keep() EXCLUDES(mu_);
   void NoteProgress() EXCLUDES(mu_);
   void LookForCandidates() EXCLUDES(mu_);

@@ -105,20 +105,30 @@ void Positions::Add(const std::string& name, const ltx::Position& position) {
 }
 
 std::string Positions::Behind(const Positions& known) const {
+  const std::vector<std::string> all = AllBehind(known);
+  return all.empty() ? "" : all.front();
+}
+
+std::vector<std::string> Positions::AllBehind(const Positions& known) const {
+  std::vector<std::string> missing;
   for (const auto& [name, theirs] : known.databases) {
     const auto found = databases.find(name);
     const ltx::Position ours = found == databases.end() ? ltx::Position{} : found->second;
     if (ours.txid < theirs.txid) {
-      return fmt::format("{} is at {} here, and the cluster has reached {}", name,
-                         ltx::FormatPosition(ours), ltx::FormatPosition(theirs));
+      missing.push_back(fmt::format("{} is at {} here, and the cluster has reached {}", name,
+                                    ltx::FormatPosition(ours), ltx::FormatPosition(theirs)));
     }
     if (ours.txid == theirs.txid && ours.checksum != theirs.checksum) {
-      return fmt::format("{} is at {} here, which is another branch than the cluster's {}", name,
-                         ltx::FormatPosition(ours), ltx::FormatPosition(theirs));
+      missing.push_back(
+          fmt::format("{} is at {} here, which is another branch than the cluster's {}", name,
+                      ltx::FormatPosition(ours), ltx::FormatPosition(theirs)));
     }
   }
-  if (sum >= known.sum) return "";
-  return fmt::format("{} transactions are here, and the cluster has reached {}", sum, known.sum);
+  if (missing.empty() && sum < known.sum) {
+    missing.push_back(
+        fmt::format("{} transactions are here, and the cluster has reached {}", sum, known.sum));
+  }
+  return missing;
 }
 
 void Positions::RaiseTo(const Positions& floor) {

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "ltx/types.h"
@@ -35,8 +36,9 @@ struct Positions {
 
   void Add(const std::string& name, const ltx::Position& position);
   // Empty if whoever is at these positions has all that known names; else what is missing, for a
-  // human: "app.db is at 5, the cluster has reached 7".
+  // human, of one database or of all: "app.db is at 5, the cluster has reached 7".
   std::string Behind(const Positions& known) const;
+  std::vector<std::string> AllBehind(const Positions& known) const;
   // No database is behind floor's any more.
   void RaiseTo(const Positions& floor);
 };

@@ -123,7 +123,8 @@ lease:
 }
 
 TEST(Config, RefusesALeaseThatCannotBe) {
-  EXPECT_THAT(ErrorOf("lease: {type: zookeeper}"), HasSubstr("there are: static, etcd, consul"));
+  EXPECT_THAT(ErrorOf("lease: {type: zookeeper}"),
+              HasSubstr("there are: static, etcd, consul, s3"));
   EXPECT_THAT(ErrorOf("lease: {type: etcd}"), HasSubstr("f.yml:1: lease.url: where is it?"));
   EXPECT_THAT(ErrorOf("lease: {type: etcd, url: 'http://a', primary: false}"),
               HasSubstr("lease.primary: the lease says who is the primary"));
@@ -259,9 +260,9 @@ INSTANTIATE_TEST_SUITE_P(
         ErrorCase{"dir: ''\n", "f.yml:1: dir: \"\" is not a directory"},
         ErrorCase{"lease: {primary: yes}\n",
                   "f.yml:1: lease.primary: \"yes\" is neither true nor false"},
-        ErrorCase{
-            "lease: {type: zookeeper}\n",
-            "f.yml:1: lease.type: \"zookeeper\" is not known (there are: static, etcd, consul)"},
+        ErrorCase{"lease: {type: zookeeper}\n",
+                  "f.yml:1: lease.type: \"zookeeper\" is not known (there are: static, etcd, "
+                  "consul, s3)"},
         ErrorCase{"lease:\n  primary: false\n", "f.yml:2: lease.primary: a replica needs "},
         ErrorCase{"lease: {primary: false}\nreplication:\n  primary: tcp://127.0.0.1:1\n  accept: "
                   "tcp://127.0.0.1:1\n",

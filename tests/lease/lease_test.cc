@@ -28,16 +28,21 @@ Positions At(ltx::TxId txid) {
   return positions;
 }
 
+const char* NameOf(ServerKind kind) {
+  static constexpr const char* kNames[] = {"Etcd", "Consul", "S3"};
+  return kNames[static_cast<int>(kind)];
+}
+
 class LeaseBackend : public testing::TestWithParam<ServerKind> {
  protected:
-  static std::unique_ptr<LeaseServer> servers_[2];
+  static std::unique_ptr<LeaseServer> servers_[3];
   static void TearDownTestSuite() {
     for (auto& server : servers_) server.reset();
   }
   void SetUp() override {
     static std::atomic<int> number = 0;
     key_ = fmt::format("test/{}", ++number);
-    auto& shared = servers_[GetParam() == ServerKind::kEtcd ? 0 : 1];
+    auto& shared = servers_[static_cast<int>(GetParam())];
     if (shared == nullptr) shared = LeaseServer::Start(GetParam());
     if (shared == nullptr) GTEST_SKIP() << "no such server on this machine";
     server_ = shared.get();
@@ -63,13 +68,11 @@ class LeaseBackend : public testing::TestWithParam<ServerKind> {
   std::string key_;
   LeaseServer* server_ = nullptr;
 };
-std::unique_ptr<LeaseServer> LeaseBackend::servers_[2];
+std::unique_ptr<LeaseServer> LeaseBackend::servers_[3];
 
 INSTANTIATE_TEST_SUITE_P(Servers, LeaseBackend,
-                         testing::Values(ServerKind::kEtcd, ServerKind::kConsul),
-                         [](const auto& param) {
-                           return param.param == ServerKind::kEtcd ? "Etcd" : "Consul";
-                         });
+                         testing::Values(ServerKind::kEtcd, ServerKind::kConsul, ServerKind::kS3),
+                         [](const auto& param) { return NameOf(param.param); });
 
 TEST_P(LeaseBackend, IsFreeAtFirst) {
   const auto lease = Connect();

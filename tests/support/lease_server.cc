@@ -17,7 +17,8 @@
 #include "common/unique_fd.h"
 #include "daemon/lease/consul_lease.h"
 #include "daemon/lease/etcd_lease.h"
-#include "daemon/lease/http_client.h"
+#include "daemon/lease/object_lease.h"
+#include "daemon/s3_lease_store.h"
 #include "tests/support/child_commands.h"
 
 namespace litefs::test {
@@ -67,18 +68,27 @@ LeaseServer::~LeaseServer() {
 std::unique_ptr<LeaseServer> LeaseServer::Start(ServerKind kind) {
   if (kind == ServerKind::kConsul && RunProcess({Script(kind), "--fetch"}) != 0) return nullptr;
   if (kind == ServerKind::kEtcd && RunProcess({"etcd", "--version"}) != 0) return nullptr;
+  if (kind == ServerKind::kS3 && ::getenv("LITEFS_TEST_CEPH_CONF") == nullptr) return nullptr;
   std::unique_ptr<LeaseServer> server(new LeaseServer(kind));
   server->Spawn();
   CHECK(server->WaitUntilReady());
   return server;
 }
 
+std::vector<std::string> LeaseServer::Command() const {
+  if (kind_ == ServerKind::kS3) {
+    return {"radosgw", "-n", "client.rgw", "-c", ::getenv("LITEFS_TEST_CEPH_CONF"), "-f"};
+  }
+  return {Script(kind_), directory_ + "/data", std::to_string(ports_[0]), std::to_string(ports_[1]),
+          std::to_string(ports_[2])};
+}
+
 void LeaseServer::Spawn() {
-  const std::string script = Script(kind_);
-  const std::string data = directory_ + "/data";
   const std::string log = directory_ + "/log";
-  const std::string ports[3] = {std::to_string(ports_[0]), std::to_string(ports_[1]),
-                                std::to_string(ports_[2])};
+  std::vector<std::string> command = Command();
+  std::vector<char*> arguments;
+  for (std::string& word : command) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
   const pid_t parent = ::getpid();
   pid_ = ::fork();
   CHECK(pid_ >= 0);
@@ -88,8 +98,7 @@ void LeaseServer::Spawn() {
   const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
   ::dup2(out, STDOUT_FILENO);
   ::dup2(out, STDERR_FILENO);
-  ::execl(script.c_str(), script.c_str(), data.c_str(), ports[0].c_str(), ports[1].c_str(),
-          ports[2].c_str(), nullptr);
+  ::execvp(arguments[0], arguments.data());
   ::_exit(127);
 }
 
@@ -112,13 +121,22 @@ bool LeaseServer::WaitUntilReady() {
 
 std::unique_ptr<lease::Lease> LeaseServer::Connect(const std::string& key, milliseconds ttl) {
   lease::LeaseOptions options{.urls = {url()}, .key = key, .token = "", .ttl = ttl};
+  if (kind_ == ServerKind::kS3) {
+    auto store = S3LeaseStore::Open(url(), seconds(5));
+    CHECK(store.ok());
+    return std::make_unique<lease::ObjectLease>(std::move(options), *std::move(store),
+                                                &SystemClock());
+  }
   if (kind_ == ServerKind::kEtcd) {
     return std::make_unique<lease::EtcdLease>(std::move(options), &SystemClock());
   }
   return std::make_unique<lease::ConsulLease>(std::move(options), &SystemClock());
 }
 
-std::string LeaseServer::url() const { return fmt::format("http://127.0.0.1:{}", ports_[0]); }
+std::string LeaseServer::url() const {
+  if (kind_ == ServerKind::kS3) return ::getenv("LITEFS_TEST_S3_URL");
+  return fmt::format("http://127.0.0.1:{}", ports_[0]);
+}
 
 void LeaseServer::Pause(milliseconds time) { std::this_thread::sleep_for(time); }
 

@@ -1,4 +1,6 @@
-// A real etcd or Consul on loopback, as a child process (tests/system/servers/).
+// A real etcd or Consul on loopback, as a child process (tests/system/servers/); or the gateway of
+// a Ceph that is there (tests/system/lease_s3_test.py): LITEFS_TEST_CEPH_CONF is its configuration,
+// LITEFS_TEST_S3_URL the bucket.
 
 #pragma once
 
@@ -6,12 +8,13 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "daemon/lease/lease.h"
 
 namespace litefs::test {
 
-enum class ServerKind { kEtcd, kConsul };
+enum class ServerKind { kEtcd, kConsul, kS3 };
 
 class LeaseServer {
  public:
@@ -35,6 +38,7 @@ class LeaseServer {
 
  private:
   explicit LeaseServer(ServerKind kind);
+  std::vector<std::string> Command() const;
   void Spawn();
   bool WaitUntilReady();
 

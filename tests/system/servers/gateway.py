@@ -117,6 +117,17 @@ class Gateway:
                 process.wait()
         shutil.rmtree(self.dir, ignore_errors=True)
 
+    def stop_gateway(self):
+        """The rest goes on: somebody else starts it, again and again (config)."""
+        name, process = self.processes.pop()
+        assert name == "radosgw", name
+        process.kill()
+        process.wait()
+
+    @property
+    def config(self):
+        return f"{self.dir}/ceph.conf"
+
     def _run(self, *command, check=True):
         with open(f"{self.dir}/setup.log", "ab") as log:
             return subprocess.run([*command, "-c", f"{self.dir}/ceph.conf"], check=check, stderr=log,

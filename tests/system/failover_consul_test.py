@@ -1,0 +1,7 @@
+#!/usr/bin/env python3
+"""failover_test.py with a lease in Consul."""
+
+import cluster
+import failover_test
+
+cluster.main(lambda c: failover_test.test(c, "consul"))
