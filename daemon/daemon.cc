@@ -28,6 +28,7 @@
 #include "daemon/node.h"
 #include "daemon/node_lease.h"
 #include "daemon/session/session_server.h"
+#include "daemon/static_role.h"
 #include "daemon/store/node_directory.h"
 #include "daemon/store/store.h"
 #include "daemon/version.h"
@@ -53,6 +54,7 @@ class Daemon {
   void SetPage();
   absl::Status StartHttp();
   absl::Status StartLease();
+  absl::StatusOr<nlohmann::json> Reload();
   void JoinExports();
   void StopThreads();
   void SignalReady();
@@ -64,13 +66,14 @@ class Daemon {
   void Export(const std::string& name, session::ControlRespond respond);
 
   const DaemonOptions& options_;
-  const Config& config_;
+  Config config_;  // StaticRole changes it
   std::unique_ptr<store::NodeDirectory> directory_;
   std::unique_ptr<session::StatusFile> status_;
   http::EventFeed events_;
   std::unique_ptr<Node> node_;
   std::unique_ptr<SessionServer> server_;
   std::unique_ptr<NodeLease> lease_;
+  std::unique_ptr<StaticRole> static_role_;
   std::unique_ptr<http::HttpServer> http_;
   std::vector<std::thread> exports_;
   absl::Status fatal_;
@@ -117,6 +120,11 @@ absl::Status Daemon::Start() {
                                [this](const std::string& text, session::ControlRespond respond) {
                                  Control(text, std::move(respond));
                                },
+                           .on_hangup =
+                               [this] {
+                                 const absl::Status status = Reload().status();
+                                 if (!status.ok()) LogError("daemon", status.ToString());
+                               },
                            .stop_when_unused = options_.while_used}));
   RETURN_IF_ERROR(EndpointError(node_->Start(server_.get())));
   RETURN_IF_ERROR(EndpointError(StartHttp()));
@@ -151,18 +159,35 @@ absl::Status Daemon::StartHttp() {
   return absl::OkStatus();
 }
 
+absl::StatusOr<nlohmann::json> Daemon::Reload() {
+  if (HasLease() || !options_.reload) {
+    return absl::FailedPreconditionError(
+        "only a static role is changed by a reload; anything else takes a restart");
+  }
+  ASSIGN_OR_RETURN(const Config next, options_.reload());
+  ASSIGN_OR_RETURN(nlohmann::json answer, static_role_->Reload(next));
+  LogInfo("daemon", fmt::format("configuration read again: {}", answer.dump()));
+  return answer;
+}
+
 absl::Status Daemon::StartLease() {
-  lease_ = std::make_unique<NodeLease>(
-      NodeLease::Parts{.config = &config_,
-                       .directory = directory_.get(),
-                       .status = status_.get(),
-                       .node = node_.get(),
-                       .server = server_.get(),
-                       .on_fatal = [this](const absl::Status& status) {
-                         LogError("daemon", fmt::format("ends: {}", status.ToString()));
-                         fatal_ = status;
-                         server_->Stop();
-                       }});
+  const auto on_fatal = [this](const absl::Status& status) {
+    LogError("daemon", fmt::format("ends: {}", status.ToString()));
+    fatal_ = status;
+    server_->Stop();
+  };
+  lease_ = std::make_unique<NodeLease>(NodeLease::Parts{.config = &config_,
+                                                        .directory = directory_.get(),
+                                                        .status = status_.get(),
+                                                        .node = node_.get(),
+                                                        .server = server_.get(),
+                                                        .on_fatal = on_fatal});
+  static_role_ = std::make_unique<StaticRole>(StaticRole::Parts{.config = &config_,
+                                                                .directory = directory_.get(),
+                                                                .status = status_.get(),
+                                                                .node = node_.get(),
+                                                                .server = server_.get(),
+                                                                .on_fatal = on_fatal});
   return HasLease() ? lease_->Start() : absl::OkStatus();
 }
 
@@ -209,7 +234,7 @@ void Daemon::Control(const std::string& text, session::ControlRespond respond) {
 // False: it asks for something else.
 bool Daemon::ChangeRole(const std::string& what, const nlohmann::json& request,
                         const session::ControlRespond& respond) {
-  if (what != "promote" && what != "demote" && what != "handoff") return false;
+  if (what != "promote" && what != "demote" && what != "handoff" && what != "reload") return false;
   const NodeLease::Done done = [respond](const absl::Status& status, nlohmann::json json) {
     if (status.ok()) return respond({.json = JsonText(json)});
     respond({.error = absl::IsUnavailable(status) ? EAGAIN : EPERM,
@@ -218,13 +243,19 @@ bool Daemon::ChangeRole(const std::string& what, const nlohmann::json& request,
   const auto text = [&](const char* key) {
     return request.contains(key) && request[key].is_string() ? request[key].get<std::string>() : "";
   };
-  if (!HasLease()) {
+  const auto forced = request.find("force");
+  const bool force = forced != request.end() && forced->is_boolean() && forced->get<bool>();
+  if (what == "reload") {
+    absl::StatusOr<nlohmann::json> answer = Reload();
+    done(answer.status(), answer.ok() ? *std::move(answer) : nlohmann::json());
+  } else if (!HasLease() && what == "promote" && force) {
+    done(static_role_->Force(), {{"role", "primary"}});
+  } else if (!HasLease()) {
     done(absl::FailedPreconditionError("the role of this node is configured (lease.type: static): "
-                                       "change lease.primary and restart it"),
+                                       "change lease.primary, and litefs reload"),
          {});
   } else if (what == "promote") {
-    const auto force = request.find("force");
-    lease_->Promote(force != request.end() && force->is_boolean() && force->get<bool>(), done);
+    lease_->Promote(force, done);
   } else if (what == "handoff" && text("node").empty()) {
     done(absl::InvalidArgumentError("which node? Its id is in litefs status"), {});
   } else {
@@ -316,6 +347,8 @@ nlohmann::json Daemon::Status() {
   node_->replication().AddCountersTo(&counters_json);
   const auto uptime =
       std::chrono::duration_cast<std::chrono::milliseconds>(SystemClock().Boot() - started_);
+  nlohmann::json lease = lease_->StatusJson();
+  if (!HasLease()) lease["problem"] = static_role_->problem();
   return {{"version", kVersion},
           {"pid", ::getpid()},
           {"node_id", Hex16(directory_->node_id())},
@@ -324,7 +357,7 @@ nlohmann::json Daemon::Status() {
           {"dir", config_.dir},
           {"uptime_ms", uptime.count()},
           {"databases", databases},
-          {"lease", lease_->StatusJson()},
+          {"lease", std::move(lease)},
           {"replication", node_->replication().StatusJson()},
           {"archive", node_->archive().StatusJson()},
           {"counters", std::move(counters_json)}};
@@ -336,6 +369,7 @@ void BlockSignals() {
   sigemptyset(&mask);
   sigaddset(&mask, SIGTERM);
   sigaddset(&mask, SIGINT);
+  sigaddset(&mask, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &mask, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
 }

@@ -2,12 +2,17 @@
 
 #pragma once
 
+#include <functional>
+
+#include "absl/status/statusor.h"
 #include "daemon/config.h"
 
 namespace litefs {
 
 struct DaemonOptions {
   Config config;
+  // Reads the configuration again: SIGHUP, litefs reload.
+  std::function<absl::StatusOr<Config>()> reload = {};
   // Exit when the last control connection and session has gone (`litefs run` starts it so).
   bool while_used = false;
   // Where to write one byte when apps and commands can connect, and then to close; -1: nowhere.

@@ -26,6 +26,12 @@ lease::Positions Collect(store::Store& store) {
   return positions;
 }
 
+lease::Positions ConfirmedBy(const replication::PeerStatus& peer) {
+  lease::Positions confirmed;
+  for (const auto& state : peer.acknowledged) confirmed.Add(state.name, state.position);
+  return confirmed;
+}
+
 }  // namespace
 
 // ---- The store
@@ -252,9 +258,7 @@ bool Node::HasAll(const std::string& node_id) {
   const lease::Positions all = Positions();
   return std::any_of(peers.begin(), peers.end(), [&](const replication::PeerStatus& peer) {
     if (!node_id.empty() && peer.node_id != node_id) return false;
-    lease::Positions confirmed;
-    for (const auto& state : peer.acknowledged) confirmed.Add(state.name, state.position);
-    return confirmed.Behind(all).empty();
+    return ConfirmedBy(peer).Behind(all).empty();
   });
 }
 
@@ -262,8 +266,7 @@ bool Node::IsClose(const std::string& node_id) {
   const lease::Positions all = Positions();
   for (const replication::PeerStatus& peer : LivePeers()) {
     if (peer.node_id != node_id) continue;
-    lease::Positions confirmed;
-    for (const auto& state : peer.acknowledged) confirmed.Add(state.name, state.position);
+    const lease::Positions confirmed = ConfirmedBy(peer);
     if (confirmed.databases.size() >= all.databases.size() &&
         confirmed.sum + kCloseTransactions >= all.sum) {
       return true;
@@ -274,6 +277,16 @@ bool Node::IsClose(const std::string& node_id) {
 
 bool Node::AwaitAll(const std::string& node_id, std::chrono::milliseconds limit) {
   return replication_->AwaitConfirmation(limit, [&] { return HasAll(node_id); });
+}
+
+bool Node::AwaitEveryReplica(std::chrono::milliseconds limit) {
+  return replication_->AwaitConfirmation(limit, [&] {
+    const lease::Positions all = Positions();
+    const std::vector<replication::PeerStatus> peers = LivePeers();
+    return !peers.empty() && std::all_of(peers.begin(), peers.end(), [&](const auto& peer) {
+      return ConfirmedBy(peer).Behind(all).empty();
+    });
+  });
 }
 
 bool Node::HasReplicas() { return !LivePeers().empty(); }

@@ -57,6 +57,7 @@ class Node {
   void Stop();
 
   bool primary() const { return primary_; }
+  const std::string& upstream() const { return upstream_; }  // whom it follows, as a replica
   store::Store& store() { return *store_; }
   NodeReplication& replication() { return *replication_; }
   NodeArchive& archive() { return *archive_; }
@@ -87,6 +88,9 @@ class Node {
   bool HasReplicas() EXCLUDES(mu_);
   // Waits until HasAll(node_id), at most for limit.
   bool AwaitAll(const std::string& node_id, std::chrono::milliseconds limit);
+  // Waits until every connected replica, of which there is one at least, has confirmed all that
+  // this node has.
+  bool AwaitEveryReplica(std::chrono::milliseconds limit) EXCLUDES(mu_);
   // True if that takes it a moment: it is behind by a few transactions at most.
   bool IsClose(const std::string& node_id) EXCLUDES(mu_);
 

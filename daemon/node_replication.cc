@@ -123,6 +123,10 @@ bool NodeReplication::AwaitConfirmation(std::chrono::milliseconds limit,
   }
 }
 
+bool NodeReplication::UpstreamIsReplica() const {
+  return client_ != nullptr && client_->Status().upstream_is_replica;
+}
+
 void NodeReplication::Stop() {
   running_ = false;
   if (client_ != nullptr) client_->Stop();

@@ -51,6 +51,8 @@ class NodeReplication {
   absl::Status Publish();
 
   bool running() const { return running_; }
+  // On a replica: the node that it follows says that it is no primary, and has none.
+  bool UpstreamIsReplica() const;
   // Who is served, as PeerDirectory has it.  Any thread, while this is neither started nor stopped.
   std::vector<replication::PeerStatus> Peers() const EXCLUDES(server_mu_);
 

@@ -30,6 +30,10 @@ void AddDaemonCommand(CLI::App& app, int* exit_code) {
   command->callback([options, exit_code] {
     std::optional<Config> config = LoadConfigOrSay(options->dir);
     *exit_code = config ? RunDaemon({.config = *std::move(config),
+                                     .reload =
+                                         [dir = options->dir] {
+                                           return LoadConfig({.path = dir.config, .dir = dir.dir});
+                                         },
                                      .while_used = options->while_used,
                                      .ready_fd = options->ready_fd})
                         : kExitUsage;

@@ -42,6 +42,10 @@ int Ask(const Options& options, const nlohmann::json& request) {
   } else if (Text(answer->json, "role") == "primary") {
     std::puts("this node is the primary");
     PrintAbandoned(answer->json);
+  } else if (!Text(answer->json, "waits").empty()) {
+    std::puts(("this node " + Text(answer->json, "waits")).c_str());
+  } else if (Text(answer->json, "role") == "replica") {
+    std::puts("this node is a replica");
   } else {
     std::puts(fmt::format("node {} is the primary", Text(answer->json, "primary")).c_str());
   }
@@ -74,6 +78,14 @@ void AddRoleCommands(CLI::App& app, int* exit_code) {
   command = Add(app, "demote", "Hand the lease to the candidate that has most", options);
   command->footer("Example:\n  litefs demote --dir /srv/app");
   command->callback([options, exit_code] { *exit_code = Ask(*options, {{"request", "demote"}}); });
+
+  options = std::make_shared<Options>();
+  command = Add(app, "reload", "Read the configuration again, for another static role", options);
+  command->footer(
+      "Takes over lease.primary and replication.primary, as SIGHUP does.\nExample:\n  litefs "
+      "reload "
+      "--config /etc/litefs.yml");
+  command->callback([options, exit_code] { *exit_code = Ask(*options, {{"request", "reload"}}); });
 
   options = std::make_shared<Options>();
   command = Add(app, "handoff", "Make another node the primary, losing nothing", options);

@@ -29,6 +29,11 @@ void FollowerStatus::SetError(const std::string& error) {
   status_.last_error = error;
 }
 
+void FollowerStatus::SetUpstreamIsReplica(bool is_replica) {
+  MutexLock lock(mu_);
+  status_.upstream_is_replica = is_replica;
+}
+
 ClientStatus FollowerStatus::Snapshot() const {
   MutexLock lock(mu_);
   return status_;

@@ -21,6 +21,9 @@ struct ClientStatus {
   uint64_t epoch = 0;
   std::string path;        // of the last session: the nodes from the primary to that one
   std::string last_error;  // why there is no session, or the last file that failed
+  // The node that is followed has just answered that it is a replica itself, and has reached no
+  // primary; until the next attempt.
+  bool upstream_is_replica = false;
 };
 
 class FollowerStatus {
@@ -43,6 +46,7 @@ class FollowerStatus {
   void SetConnected(bool connected) EXCLUDES(mu_);
   void SetPubHealthy(bool healthy) EXCLUDES(mu_);
   void SetError(const std::string& error) EXCLUDES(mu_);
+  void SetUpstreamIsReplica(bool is_replica) EXCLUDES(mu_);
 
   ClientStatus Snapshot() const EXCLUDES(mu_);
 

@@ -101,6 +101,7 @@ void ReplicationClient::Run() {
 void ReplicationClient::Turn(Time now) {
   if (state_ == State::kDown) {
     if (now < connect_at_) return;
+    status_.SetUpstreamIsReplica(false);
     const absl::Status connected = Connect();
     if (!connected.ok()) Disconnect(std::string(connected.message()), options_.refused_delay);
     return;
@@ -396,6 +397,7 @@ void ReplicationClient::OnRefused(const Refused& refused) {
     if (state_ == State::kOnline) follower_.On(refused, Now());
     return;
   }
+  status_.SetUpstreamIsReplica(refused.code == RefusalCode::kNotReady);
   const bool again = (refused.code == RefusalCode::kNoSession && state_ == State::kOnline) ||
                      refused.code == RefusalCode::kNotReady;
   Disconnect("refused: " + refused.text,

@@ -68,6 +68,7 @@ absl::Status SessionServer::Setup() {
   sigemptyset(&mask);
   sigaddset(&mask, SIGTERM);
   sigaddset(&mask, SIGINT);
+  sigaddset(&mask, SIGHUP);
   signals_.reset(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!epoll_.valid() || !tasks_.valid() || !answers_->valid() || !signals_.valid()) {
     return ErrnoStatus("set up the server", errno);
@@ -179,6 +180,7 @@ void SessionServer::Wait() {
 void SessionServer::HandleSignal() {
   signalfd_siginfo info;
   if (::read(signals_.get(), &info, sizeof(info)) != sizeof(info)) return;
+  if (info.ssi_signo == SIGHUP) return options_.on_hangup();
   LogInfo("daemon", fmt::format("stopping on signal {}", info.ssi_signo));
   stop_ = true;
 }

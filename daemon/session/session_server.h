@@ -41,8 +41,9 @@ class SessionServer final : private Session::Host {
     store::Store* store = nullptr;   // must outlive the server, or until ServeStore
     // Answers a request of the command line.
     std::function<void(const std::string& json, ControlRespond respond)> on_control;
-    Gate gate{};                    // may be null
-    bool stop_when_unused = false;  // a while after the last connection has gone
+    Gate gate{};                              // may be null
+    std::function<void()> on_hangup = [] {};  // SIGHUP
+    bool stop_when_unused = false;            // a while after the last connection has gone
   };
 
   static absl::StatusOr<std::unique_ptr<SessionServer>> Open(Options options);
