@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""chaos_test.py BUILD_DIR [--seed N] [--seconds N] [--nodes 3..5] [--round N] [--set KEY=VALUE] [--kept]
+"""chaos_test.py BUILD_DIR [--seed N] [--seconds N] [--nodes 3..5] [--round N] [--lease etcd|s3] [--set KEY=VALUE]
+              [--kept]
 
-Nodes with a lease in a real etcd, programs that write and read on each, one that travels between them, and faults
+Nodes with a lease in a real etcd (or a bucket of Ceph), programs that write and read on each, one that travels between them, and faults
 that follow from a seed: kills, stops, partitions, jumps of the wall clock, changes of the role, the lease server
 ending.  What the programs saw is judged by chaos/checker.py; at the end all is healed, somebody can write, and all
 nodes hold the same bytes.  A run is made of rounds (60 s), each with a cluster and a seed of its own, the next number.
@@ -31,7 +32,7 @@ class Round:
         self.c, self.seed, self.options = c, seed, options
         nodes = options.nodes or 3 + seed % 3
         self.rng = random.Random(f"who {seed}")
-        self.world = world.World(c, seed, NAMES[:nodes], options.settings)
+        self.world = world.World(c, seed, NAMES[:nodes], options.lease, options.settings)
         self.schedule = schedule.make(seed, options.round, NAMES[:nodes])
         self.faults, self.fired, self.skipped = [], collections.Counter(), 0
         self.journal = []  # what was done, for a failure
@@ -41,6 +42,7 @@ class Round:
 
     def run(self):
         again = f"chaos_test.py BUILD_DIR --seed {self.seed} --seconds {self.options.round} --nodes {len(self.world.members)}"
+        again += f" --lease {self.options.lease}" + "".join(f" --set {k}={v}" for k, v in self.options.settings.items())
         print(f"seed {self.seed}: {again}", flush=True)
         try:
             self.world.start()
@@ -151,6 +153,7 @@ def parse(arguments):
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--round", type=int, default=60, help="seconds of a round")
     parser.add_argument("--nodes", type=int, choices=(3, 4, 5))
+    parser.add_argument("--lease", choices=tuple(world.LEASES), default="etcd")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--kept", action="store_true")
     options = parser.parse_args(arguments)
@@ -165,8 +168,10 @@ def run_round(c, seed, options):
     scratch, c.scratch = c.scratch, os.path.join(c.scratch, str(seed))
     os.mkdir(c.scratch)
     one = Round(c, seed, options)
-    result = one.run()
-    one.world.network.close()
+    try:
+        result = one.run()
+    finally:
+        one.world.close()
     for process in list(c.processes):
         process.kill()
         process.wait()

@@ -14,10 +14,54 @@ import cluster
 from cluster import check, wait_for
 
 from chaos import client, network
-from servers import etcd
+from servers import etcd, gateway
 
 TTL = 3  # seconds
 CLIENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "client.py")
+
+
+class Etcd(etcd.Server):
+    type = "etcd"
+
+    @staticmethod
+    def url_at(port):
+        return f"http://127.0.0.1:{port}"
+
+
+class Bucket:
+    """A bucket of Ceph; what is killed and stopped is the gateway before it."""
+
+    type = "s3"
+
+    def __init__(self, _):
+        if missing := gateway.missing_program():
+            raise cluster.Skip(f"{missing} is not installed")
+
+    def __enter__(self):
+        self.gateway = gateway.Gateway()
+        os.environ.update(self.gateway.environment)
+        self.ports = [self.gateway.port]
+        return self
+
+    def __exit__(self, *_):
+        self.gateway.stop()
+
+    @staticmethod
+    def url_at(port):
+        return f"s3://{gateway.BUCKET}?endpoint=http://127.0.0.1:{port}"
+
+    @property
+    def process(self):
+        return self.gateway.processes[-1][1]
+
+    def kill(self):
+        self.gateway.stop_gateway()
+
+    def restart(self):
+        self.gateway.start_gateway()
+
+
+LEASES = {"etcd": Etcd, "s3": Bucket}
 
 
 class Clock:
@@ -52,7 +96,8 @@ class Member:
         lease_port = world.network.relay("lease", world.lease.ports[0], source=name)
         self.node = world.c.node(
             name, start=False,
-            lease={"type": "etcd", "url": f"http://127.0.0.1:{lease_port}", "key": "test/chaos", "ttl": f"{TTL}s"},
+            lease={"type": world.lease.type, "url": world.lease.url_at(lease_port), "key": "test/chaos",
+                   "ttl": f"{TTL}s"},
             replication={"listen": f"tcp://127.0.0.1:{port}", "advertise": f"tcp://127.0.0.1:{relayed}"},
             **{"node-id": self.node_id, "write-timeout": "1s"} | world.options)
         world.network.pids[name] = lambda: self.node.process and self.node.process.pid
@@ -83,17 +128,21 @@ class Member:
 
 
 class World:
-    def __init__(self, c, seed, names, options):
+    def __init__(self, c, seed, names, lease, options):
         self.c, self.seed, self.options = c, seed, options
         self.history = os.path.join(c.scratch, "history")
         os.mkdir(self.history)
         self.wall_clock = c.build_library("wall_clock", "tests/fault/wall_clock.cc")
         self.network = network.Network()
-        self.lease = etcd.Server(c)
+        self.lease = LEASES[lease](c)
         self.busy = set()  # what a fault has in its hands
         self.lease.__enter__()
         self.members = {name: Member(self, name) for name in names}
         self.traveller = None
+
+    def close(self):
+        self.network.close()
+        self.lease.__exit__()
 
     # ---- Its life -------------------------------------------------------------------------------
 

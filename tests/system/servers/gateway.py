@@ -124,6 +124,10 @@ class Gateway:
         process.kill()
         process.wait()
 
+    def start_gateway(self):
+        self._spawn("radosgw", "-n", "client.rgw")
+        wait_for(self._answers, 60, "the gateway answers")
+
     @property
     def config(self):
         return f"{self.dir}/ceph.conf"
@@ -156,8 +160,7 @@ class Gateway:
         self._run("ceph", "--connect-timeout", "30", "osd", "new", osd_id)
         self._run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd_id)
         self._start_osd()
-        self._spawn("radosgw", "-n", "client.rgw")
-        wait_for(self._answers, 60, "the gateway answers")
+        self.start_gateway()
         self._run("radosgw-admin", "-n", "client.rgw", "user", "create", "--uid=litefs",
                   "--display-name=litefs", f"--access-key={KEY}", f"--secret-key={SECRET}")
         self._make_bucket()
