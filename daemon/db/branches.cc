@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <optional>
+#include <set>
 #include <tuple>
 
 #include "common/posix_io.h"
@@ -48,10 +49,11 @@ absl::StatusOr<std::vector<FileRange>> FilesOf(const std::string& directory) {
   return files;
 }
 
-// The files to apply, one after the other: the newest snapshot, and what goes on from it.
-std::vector<FileRange> WayTo(ltx::TxId end, const std::vector<FileRange>& files) {
+// The files to apply, one after the other, from the transaction after start on.
+std::vector<FileRange> WayFrom(ltx::TxId start, ltx::TxId end,
+                               const std::vector<FileRange>& files) {
   std::vector<FileRange> way;
-  for (ltx::TxId at = 0; at != end;) {
+  for (ltx::TxId at = start; at != end;) {
     const FileRange* next = nullptr;
     for (const FileRange& file : files) {
       if (file.min_txid != at + 1 || file.max_txid > end) continue;
@@ -64,21 +66,65 @@ std::vector<FileRange> WayTo(ltx::TxId end, const std::vector<FileRange>& files)
   return way;
 }
 
-absl::StatusOr<Branch> Describe(const std::string& directory, const std::string& name,
+absl::StatusOr<ltx::Header> HeaderOf(const FileRange& file) {
+  ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(file.path, O_RDONLY));
+  std::array<std::byte, ltx::kHeaderBytes> data;
+  RETURN_IF_ERROR(ReadExactAt(fd.get(), data, 0, file.path));
+  return ltx::DecodeHeader(data);
+}
+
+// The branch that ended with this content; empty: there is none.
+absl::StatusOr<std::string> BranchWithContent(const std::string& parent, ltx::Checksum checksum) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(parent));
+  for (const std::string& name : names) {
+    const auto end = ParseBranchName(name);
+    if (end && end->checksum == checksum) return name;
+  }
+  return std::string();
+}
+
+// All files that lead to the end of a branch.  Where its own do not begin with a snapshot, the node
+// had left an earlier branch for only the pages that differed: then that one's come first.  Empty:
+// it is not whole.
+absl::StatusOr<std::vector<FileRange>> WayTo(const std::string& parent, std::string name) {
+  std::vector<FileRange> way;
+  std::set<std::string> seen;
+  while (true) {
+    const auto end = ParseBranchName(name);
+    if (!end || !seen.insert(name).second) break;
+    ASSIGN_OR_RETURN(const std::vector<FileRange> files, FilesOf(parent + "/" + name));
+    std::vector<FileRange> part = WayFrom(0, end->txid, files);
+    const bool whole = !part.empty();
+    if (!whole) {
+      const auto first = std::min_element(
+          files.begin(), files.end(),
+          [](const FileRange& a, const FileRange& b) { return a.min_txid < b.min_txid; });
+      if (first == files.end()) break;
+      part = WayFrom(first->min_txid - 1, end->txid, files);
+    }
+    if (part.empty()) break;
+    way.insert(way.begin(), part.begin(), part.end());
+    if (whole) return way;
+    ASSIGN_OR_RETURN(const ltx::Header header, HeaderOf(part.front()));
+    ASSIGN_OR_RETURN(name, BranchWithContent(parent, header.pre_apply));
+  }
+  return std::vector<FileRange>();
+}
+
+absl::StatusOr<Branch> Describe(const std::string& parent, const std::string& name,
                                 const ltx::Position& end) {
   Branch branch{.name = name, .end = end};
-  ASSIGN_OR_RETURN(const std::vector<FileRange> files, FilesOf(directory));
+  ASSIGN_OR_RETURN(const std::vector<FileRange> files, FilesOf(parent + "/" + name));
   for (const FileRange& file : files) {
     ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(file.path, O_RDONLY));
     ASSIGN_OR_RETURN(const uint64_t size, FileSize(fd.get(), file.path));
     ++branch.files;
     branch.size_bytes += size;
-    std::array<std::byte, ltx::kHeaderBytes> data;
-    RETURN_IF_ERROR(ReadExactAt(fd.get(), data, 0, file.path));
-    const absl::StatusOr<ltx::Header> header = ltx::DecodeHeader(data);
+    const absl::StatusOr<ltx::Header> header = HeaderOf(file);
     if (header.ok()) branch.timestamp_ms = std::max(branch.timestamp_ms, header->timestamp_ms);
   }
-  branch.whole = !WayTo(end.txid, files).empty();
+  const absl::StatusOr<std::vector<FileRange>> way = WayTo(parent, name);
+  branch.whole = way.ok() && !way->empty();
   return branch;
 }
 
@@ -117,7 +163,7 @@ absl::StatusOr<std::vector<Branch>> ListBranches(const std::string& control_dire
   for (const std::string& name : *names) {
     const auto end = ParseBranchName(name);
     if (!end) continue;
-    ASSIGN_OR_RETURN(Branch branch, Describe(parent + "/" + name, name, *end));
+    ASSIGN_OR_RETURN(Branch branch, Describe(parent, name, *end));
     branches.push_back(std::move(branch));
   }
   std::sort(branches.begin(), branches.end(), [](const Branch& a, const Branch& b) {
@@ -130,12 +176,11 @@ absl::Status ExportBranch(const std::string& control_directory, const std::strin
                           const std::string& path) {
   ltx::Position end;
   ASSIGN_OR_RETURN(const std::string directory, Find(control_directory, name, &end));
-  ASSIGN_OR_RETURN(const std::vector<FileRange> files, FilesOf(directory));
-  const std::vector<FileRange> way = WayTo(end.txid, files);
+  ASSIGN_OR_RETURN(const std::vector<FileRange> way, WayTo(DirectoryOf(control_directory), name));
   if (way.empty()) {
     return absl::FailedPreconditionError(
-        fmt::format("the files of {} do not begin with a snapshot: apply them to a database at the "
-                    "position before them (litefs ltx apply)",
+        fmt::format("the files of {} do not begin with a snapshot, nor where another branch ends: "
+                    "apply them to a database at the position before them (litefs ltx apply)",
                     directory));
   }
   const std::string temporary = path + ".tmp";

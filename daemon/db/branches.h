@@ -21,7 +21,7 @@ struct Branch {
   uint64_t files = 0;
   uint64_t size_bytes = 0;
   int64_t timestamp_ms = 0;  // of its last transaction
-  bool whole = false;        // can be exported: begins with a snapshot
+  bool whole = false;  // can be exported: begins with a snapshot, or where another branch ended
 };
 
 // The branches under control_directory (.litefs/dbs/NAME), the oldest first.
