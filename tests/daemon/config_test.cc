@@ -122,6 +122,17 @@ lease:
   EXPECT_EQ(defaults->lease.ttl, seconds(10));
 }
 
+TEST(Config, ReadsALeaseInABucket) {
+  const auto config = Parse("lease: {type: s3, url: 's3://shop/a?endpoint=http://h:1'}");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->lease.type, LeaseConfig::Type::kS3);
+  EXPECT_THAT(config->lease.urls, ElementsAre("s3://shop/a?endpoint=http://h:1"));
+  EXPECT_THAT(ErrorOf("lease: {type: s3}"), HasSubstr("where is it? Give s3://BUCKET"));
+  EXPECT_THAT(ErrorOf("lease: {type: s3, url: 'http://a'}"), HasSubstr("has one url"));
+  EXPECT_THAT(ErrorOf("lease: {type: s3, url: ['s3://a', 's3://b']}"), HasSubstr("has one url"));
+  EXPECT_THAT(ErrorOf("lease: {type: etcd, url: 's3://a'}"), HasSubstr("is for lease.type: s3"));
+}
+
 TEST(Config, RefusesALeaseThatCannotBe) {
   EXPECT_THAT(ErrorOf("lease: {type: zookeeper}"),
               HasSubstr("there are: static, etcd, consul, s3"));
