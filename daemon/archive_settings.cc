@@ -183,6 +183,9 @@ std::string FinishArchives(std::vector<ArchiveConfig>* archives) {
   if (last.litestream && !last.recipients.empty()) {
     return "Litestream cannot read encrypted files (leave out encrypt, or dialect: litestream)";
   }
+  if (last.litestream && last.store.url.starts_with("sftp://")) {
+    return "Litestream's names tell no times, and SFTP does not either; give it a directory or S3";
+  }
   for (size_t i = 0; i + 1 < archives->size(); ++i) {
     if ((*archives)[i].name == last.name) {
       return fmt::format("the name \"{}\" is given twice", last.name);

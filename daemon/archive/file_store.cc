@@ -18,6 +18,7 @@
 #include "common/hex.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"
+#include "daemon/archive/directory_walk.h"
 
 namespace litefs::archive {
 namespace {
@@ -25,7 +26,6 @@ namespace {
 constexpr unsigned kFileMode = 0640;
 constexpr unsigned kDirectoryMode = 0750;
 constexpr size_t kCopyBytes = 256 << 10;
-constexpr int kMaxDepth = 64;  // of directories below the root
 
 absl::StatusOr<std::string> RandomName() {
   uint64_t number = 0;
@@ -41,8 +41,6 @@ int64_t Milliseconds(const timespec& time) {
 
 std::string DirectoryOf(const std::string& path) { return path.substr(0, path.rfind('/')); }
 
-bool IsTemporary(std::string_view name) { return name.starts_with(kTemporaryPrefix); }
-
 // Removes a temporary file unless told that it has gone.
 class TemporaryFile {
  public:
@@ -56,21 +54,13 @@ class TemporaryFile {
   const std::string path_;
 };
 
-// One directory entry of a listing; a directory's name ends in '/', which makes the order of
-// entries that of the whole names.
-struct Entry {
-  std::string name;
-  uint64_t size = 0;
-  int64_t modified_ms = 0;
-};
-
 // The entries of the directory that are objects or directories.  What vanishes meanwhile, and what
 // is neither, is left out.
-absl::StatusOr<std::vector<Entry>> ReadEntries(const std::string& directory) {
+absl::StatusOr<std::vector<DirectoryEntry>> ReadEntries(const std::string& directory) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(directory));
-  std::vector<Entry> entries;
+  std::vector<DirectoryEntry> entries;
   for (const std::string& name : names) {
-    if (IsTemporary(name)) continue;
+    if (IsTemporaryName(name)) continue;
     struct stat st;
     const std::string path = directory + "/" + name;
     if (::stat(path.c_str(), &st) != 0) {
@@ -84,8 +74,6 @@ absl::StatusOr<std::vector<Entry>> ReadEntries(const std::string& directory) {
                          .modified_ms = Milliseconds(st.st_mtim)});
     }
   }
-  std::sort(entries.begin(), entries.end(),
-            [](const Entry& a, const Entry& b) { return a.name < b.name; });
   return entries;
 }
 
@@ -100,7 +88,7 @@ absl::Status SweepDirectory(const std::string& directory, int64_t older_than_ms,
     struct stat st;
     if (::lstat(path.c_str(), &st) != 0) continue;
     if (S_ISDIR(st.st_mode)) directories->push_back(path);
-    if (!S_ISREG(st.st_mode) || !IsTemporary(name)) continue;
+    if (!S_ISREG(st.st_mode) || !IsTemporaryName(name)) continue;
     if (Milliseconds(st.st_mtim) > older_than_ms) continue;
     if (::unlink(path.c_str()) == 0) {
       ++*removed;
@@ -112,14 +100,6 @@ absl::Status SweepDirectory(const std::string& directory, int64_t older_than_ms,
 }
 
 }  // namespace
-
-struct FileStore::Walk {
-  std::string_view prefix;
-  std::string_view start_after;
-  const Visitor& visit;
-  int depth = 0;
-  bool ended = false;
-};
 
 absl::StatusOr<std::unique_ptr<FileStore>> FileStore::Open(const std::string& root) {
   std::string path = root;
@@ -155,44 +135,13 @@ absl::Status FileStore::CheckRunning() const {
 
 absl::Status FileStore::List(std::string_view prefix, std::string_view start_after,
                              const Visitor& visit) {
-  RETURN_IF_ERROR(CheckRunning());
-  // Only what is below the last directory of the prefix can match.
-  const size_t slash = prefix.rfind('/');
-  const std::string relative(prefix.substr(0, slash == std::string_view::npos ? 0 : slash + 1));
-  if (!relative.empty()) {
-    RETURN_IF_ERROR(CheckObjectName(std::string_view(relative).substr(0, slash)));
-  }
-  Walk walk{.prefix = prefix, .start_after = start_after, .visit = visit};
-  return ListBelow(relative, walk);
-}
-
-absl::Status FileStore::ListBelow(const std::string& relative, Walk& walk) {
-  RETURN_IF_ERROR(CheckRunning());
-  if (walk.depth == kMaxDepth) {
-    return absl::FailedPreconditionError(
-        fmt::format("{}/{}: directories are too deep", root_, relative));
-  }
-  const auto entries = ReadEntries(relative.empty() ? root_ : DirectoryOf(root_ + "/" + relative));
-  if (absl::IsNotFound(entries.status())) return absl::OkStatus();
-  if (!entries.ok()) return entries.status();
-  for (const Entry& entry : *entries) {
-    const std::string name = relative + entry.name;
-    const std::string_view common =
-        std::string_view(name).substr(0, std::min(name.size(), walk.prefix.size()));
-    if (!walk.prefix.starts_with(common)) continue;
-    if (entry.name.ends_with('/')) {
-      // Every name below is above start_after, or some may be if start_after is below too.
-      if (name < walk.start_after && !walk.start_after.starts_with(name)) continue;
-      ++walk.depth;
-      RETURN_IF_ERROR(ListBelow(name, walk));
-      --walk.depth;
-    } else if (name.size() >= walk.prefix.size() && name > walk.start_after) {
-      walk.ended =
-          !walk.visit({.name = name, .size = entry.size, .modified_ms = entry.modified_ms});
-    }
-    if (walk.ended) break;
-  }
-  return absl::OkStatus();
+  return WalkDirectories(
+      prefix, start_after,
+      [this](const std::string& relative) -> absl::StatusOr<std::vector<DirectoryEntry>> {
+        RETURN_IF_ERROR(CheckRunning());
+        return ReadEntries(relative.empty() ? root_ : DirectoryOf(root_ + "/" + relative));
+      },
+      visit);
 }
 
 absl::StatusOr<UniqueFd> FileStore::OpenObject(std::string_view name) const {

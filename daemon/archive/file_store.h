@@ -37,7 +37,6 @@ class FileStore final : public ObjectStore {
  private:
   // Reads up to the size asked for at an offset, from wherever the new object comes.
   using Reader = std::function<absl::StatusOr<size_t>(std::span<std::byte> out, uint64_t offset)>;
-  struct Walk;
 
   explicit FileStore(std::string root) : root_(std::move(root)) {}
 
@@ -49,8 +48,6 @@ class FileStore final : public ObjectStore {
   absl::Status Publish(const std::string& temporary, std::string_view name,
                        const PutOptions& options);
   absl::Status MakeParents(std::string_view name);
-  // Visits what is below the directory root/relative (relative is empty or ends in '/').
-  absl::Status ListBelow(const std::string& relative, Walk& walk);
 
   const std::string root_;
   std::atomic<bool> stopped_ = false;

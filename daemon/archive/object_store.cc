@@ -7,46 +7,9 @@
 #include "common/status_macros.h"
 #include "daemon/archive/file_store.h"
 #include "daemon/archive/s3_store.h"
+#include "daemon/archive/sftp_store.h"
 
 namespace litefs::archive {
-namespace {
-
-constexpr size_t kMaxNameBytes = 900;  // S3 allows 1024, with the prefix; SFTP and files PATH_MAX
-constexpr size_t kMaxComponentBytes = 200;  // a temporary name must fit in NAME_MAX too
-
-absl::Status BadName(std::string_view name, std::string_view reason) {
-  return absl::InvalidArgumentError(fmt::format("object name \"{}\": {}", name, reason));
-}
-
-absl::Status CheckComponent(std::string_view name, std::string_view component) {
-  if (component.empty()) return BadName(name, "has an empty component");
-  if (component == "." || component == "..") return BadName(name, "has a component . or ..");
-  if (component.size() > kMaxComponentBytes) {
-    return BadName(name, fmt::format("a component is above {} bytes", kMaxComponentBytes));
-  }
-  if (component.starts_with(kTemporaryPrefix)) {
-    return BadName(name, fmt::format("{} is for unfinished uploads", kTemporaryPrefix));
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
-
-absl::Status CheckObjectName(std::string_view name) {
-  if (name.size() > kMaxNameBytes) {
-    return BadName(name, fmt::format("is above {} bytes", kMaxNameBytes));
-  }
-  if (std::any_of(name.begin(), name.end(),
-                  [](unsigned char c) { return c < 0x20 || c == 0x7f; })) {
-    return absl::InvalidArgumentError("an object name contains a control character");
-  }
-  for (size_t start = 0; start <= name.size();) {
-    const size_t end = std::min(name.find('/', start), name.size());
-    RETURN_IF_ERROR(CheckComponent(name, name.substr(start, end - start)));
-    start = end + 1;
-  }
-  return absl::OkStatus();
-}
 
 absl::StatusOr<std::vector<ObjectInfo>> ObjectStore::ListAll(std::string_view prefix,
                                                              std::string_view start_after,
@@ -84,14 +47,14 @@ absl::StatusOr<std::unique_ptr<ObjectStore>> OpenObjectStore(const StoreOptions&
     }
   }
   if (url.starts_with("s3://")) return S3Store::Open(options);
+  if (url.starts_with("sftp://")) return SftpStore::Open(options);
   if (url.find("://") == std::string_view::npos && !url.empty()) {
     return FileStore::Open(std::string(url));
   }
   return absl::InvalidArgumentError(
-      fmt::format("\"{}\" is not a place for an archive: write s3://BUCKET/PREFIX, a directory or "
-                  "file:///DIRECTORY{}",
-                  options.url,
-                  url.starts_with("sftp://") ? " (of a server by SFTP: one that is mounted)" : ""));
+      fmt::format("\"{}\" is not a place for an archive: write s3://BUCKET/PREFIX, "
+                  "sftp://USER@HOST/DIRECTORY, a directory or file:///DIRECTORY",
+                  options.url));
 }
 
 }  // namespace litefs::archive

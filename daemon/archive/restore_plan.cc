@@ -202,6 +202,12 @@ absl::StatusOr<RestorePlan> PlanTxId(const Graph& graph, ltx::TxId txid) {
 }
 
 absl::StatusOr<RestorePlan> PlanTime(const Graph& graph, int64_t timestamp_ms) {
+  for (const ArchiveFile* file : graph.order()) {
+    if (file->timestamp_ms != 0 || !file->litestream) continue;
+    return absl::FailedPreconditionError(
+        "this store does not tell when its files were put there, nor do their names: restore by "
+        "--txid");
+  }
   const auto node =
       Choose(graph, [&](const Key&, const Node& at) { return at.timestamp_ms <= timestamp_ms; });
   // The bundle that goes on from there may hold transactions that are not too late.

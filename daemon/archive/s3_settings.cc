@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cstdlib>
 
 #include "common/posix_io.h"
 #include "common/status_macros.h"
+#include "daemon/archive/url_query.h"
 
 namespace litefs::archive {
 namespace {
@@ -35,45 +37,12 @@ void SetIfEmpty(std::string* value, const std::string& other) {
   if (value->empty()) *value = other;
 }
 
-std::string PercentDecode(std::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const std::string digits(text.substr(std::min(i + 1, text.size()), 2));
-    if (text[i] == '%' && digits.size() == 2 &&
-        std::isxdigit(static_cast<unsigned char>(digits[0])) &&
-        std::isxdigit(static_cast<unsigned char>(digits[1]))) {
-      out += static_cast<char>(std::strtol(digits.c_str(), nullptr, 16));
-      i += 2;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
-}
-
-// "a=b&c=d" into the options.
 absl::Status ApplyQuery(std::string_view query, StoreOptions* options) {
-  while (!query.empty()) {
-    const std::string_view pair = query.substr(0, query.find('&'));
-    query.remove_prefix(std::min(pair.size() + 1, query.size()));
-    const size_t equals = std::min(pair.find('='), pair.size());
-    const std::string_view key = pair.substr(0, equals);
-    const std::string value = PercentDecode(pair.substr(std::min(equals + 1, pair.size())));
-    std::string* const setting = key == "endpoint"  ? &options->endpoint
-                                 : key == "region"  ? &options->region
-                                 : key == "style"   ? &options->style
-                                 : key == "profile" ? &options->profile
-                                 : key == "ca-file" ? &options->ca_file
-                                                    : nullptr;
-    if (setting == nullptr) {
-      return absl::InvalidArgumentError(
-          fmt::format("{}: \"{}\" is not a setting (endpoint, region, style, "
-                      "profile, ca-file)",
-                      options->url, key));
-    }
-    SetIfEmpty(setting, value);
-  }
-  return absl::OkStatus();
+  const std::array settings = {
+      UrlSetting{"endpoint", &options->endpoint}, UrlSetting{"region", &options->region},
+      UrlSetting{"style", &options->style}, UrlSetting{"profile", &options->profile},
+      UrlSetting{"ca-file", &options->ca_file}};
+  return ApplyUrlQuery(options->url, query, settings);
 }
 
 void ApplyVariables(const Variables& variables, StoreOptions* options) {

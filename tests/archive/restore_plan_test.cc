@@ -191,5 +191,16 @@ TEST(RestorePlan, IsTheCheapestOfAllPaths) {
   }
 }
 
+TEST(RestorePlan, TakesNoMomentFromAStoreWithoutTimes) {
+  ArchiveFile file = File(0, 1, 1, 10);
+  file.litestream = true;
+  file.before = file.after = 0;
+  file.timestamp_ms = 0;
+  const std::vector<ArchiveFile> files = {file};
+  const auto plan = PlanRestore(files, {.timestamp_ms = 5000});
+  EXPECT_TRUE(absl::IsFailedPrecondition(plan.status())) << plan.status();
+  EXPECT_TRUE(PlanRestore(files, {.txid = 1}).ok());
+}
+
 }  // namespace
 }  // namespace litefs::archive
