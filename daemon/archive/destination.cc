@@ -69,20 +69,17 @@ absl::StatusOr<std::unique_ptr<Destination>> Destination::Open(Options options) 
       std::make_unique<ArchiveWriter>(destination->store_.get(), &*destination->spool_,
                                       destination->lock_ ? &*destination->lock_ : nullptr);
   Destination* const self = destination.get();
-  destination->keeper_ = std::make_unique<LevelKeeper>(
-      LevelKeeper::Options{.store = self->store_.get(),
-                           .spool = &*self->spool_,
-                           .writer = self->writer_.get(),
-                           .listing = &self->listing_,
-                           .source = opts.source,
-                           .keys = &self->keys_,
-                           .policy = config.levels,
-                           .litestream = config.litestream,
-                           .clock = opts.clock,
-                           .may_write = [self](const std::string& name) {
-                             MutexLock lock(self->mu_);
-                             return self->databases_[name].writable;
-                           }});
+  destination->keeper_ = std::make_unique<LevelKeeper>(LevelKeeper::Options{
+      .store = self->store_.get(),
+      .spool = &*self->spool_,
+      .writer = self->writer_.get(),
+      .listing = &self->listing_,
+      .source = opts.source,
+      .keys = &self->keys_,
+      .policy = config.levels,
+      .litestream = config.litestream,
+      .clock = opts.clock,
+      .may_write = [self](const std::string& name) { return self->IsWriter(name); }});
   return destination;
 }
 
@@ -332,6 +329,23 @@ absl::Status Destination::CheckEpoch(const std::string& name, Database* database
       name, store_->Describe(), database->epoch + 1, *claim);
   SetState(name, *database);
   return absl::FailedPreconditionError(database->error);
+}
+
+// A node that has nothing to upload would not notice otherwise, and go on compacting and deleting
+// by a listing that is no longer true.
+absl::StatusOr<bool> Destination::IsWriter(const std::string& name) {
+  uint32_t epoch = 0;
+  {
+    MutexLock lock(mu_);
+    const Database& database = databases_[name];
+    if (!database.writable) return false;
+    epoch = database.epoch != 0 ? database.epoch : database.highest_epoch;
+  }
+  if (options_.config.litestream) return true;
+  const absl::Status later = store_->Get(EpochName(name, epoch + 1), 0, 1).status();
+  if (absl::IsNotFound(later)) return true;
+  RETURN_IF_ERROR(later);
+  return false;
 }
 
 absl::Status Destination::ClaimEpoch(const std::string& name, Database* database) {

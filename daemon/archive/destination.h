@@ -96,6 +96,7 @@ class Destination {
   absl::Status FindLitestreamStart(const std::string& name, const db::LtxLog& log,
                                    Database* database);
   absl::Status CheckEpoch(const std::string& name, Database* database);
+  absl::StatusOr<bool> IsWriter(const std::string& name);
   absl::Status ClaimEpoch(const std::string& name, Database* database);
   absl::StatusOr<Batch> CollectBatch(const db::LtxLog& log, const ltx::Position& from);
   absl::Status WriteBatch(const Batch& batch, const std::string& path);

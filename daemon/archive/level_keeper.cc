@@ -117,7 +117,10 @@ void LevelKeeper::WorkAll() {
 }
 
 absl::StatusOr<std::optional<int64_t>> LevelKeeper::Work(const std::string& database) {
-  if (options_.may_write && !options_.may_write(database)) return std::nullopt;
+  if (options_.may_write) {
+    ASSIGN_OR_RETURN(const bool may_write, options_.may_write(database));
+    if (!may_write) return std::nullopt;
+  }
   while (!stopping_) {
     const std::vector<ArchiveFile> files = options_.listing->Files(database);
     const Due due = WhatIsDue(files, options_.policy, options_.clock->WallMs(), unreadable_);

@@ -37,8 +37,8 @@ class LevelKeeper {
     LevelPolicy policy;
     bool litestream = false;
     const Clock* clock = nullptr;
-    // False: another writer has the database; hands off.
-    std::function<bool(const std::string& database)> may_write;
+    // False: another writer has the database; hands off.  Asks the archive.
+    std::function<absl::StatusOr<bool>(const std::string& database)> may_write;
   };
   explicit LevelKeeper(Options options) : options_(std::move(options)) {}
   ~LevelKeeper() { Stop(); }
