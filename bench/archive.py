@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What an archive costs and gives, on one machine, into a directory.
 
-    bench/archive.py BUILD_DIR [--seconds 10] [--rate 200] [--pairs 4] [--mib 256] [--json FILE]
+    bench/archive.py BUILD_DIR [--seconds 10] [--rate 200] [--pairs 4] [--mib 256] [--only WHAT] [--json FILE]
 
 Delay: from the return of COMMIT to the transaction being in the archive, at a steady rate of single rows and the
 default interval of 1 s.  Writes: transactions a second of a writer that does nothing else, by turns without and with
@@ -217,6 +217,7 @@ def main():
     parser.add_argument("--rate", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--mib", type=int, default=256)
+    parser.add_argument("--only", choices=("delay", "writes", "restore"))
     parser.add_argument("--json")
     options = parser.parse_args()
     c = cluster.Cluster(options.build)
@@ -226,6 +227,8 @@ def main():
         for name, measure in (("delay", lambda: measure_delay(c, options.rate, options.seconds)),
                               ("writes", lambda: measure_writes(c, options.pairs, options.seconds)),
                               ("restore", lambda: measure_restore(c, options.mib))):
+            if options.only not in (None, name):
+                continue
             result[name] = measure()
             print(name, json.dumps(result[name]), flush=True)
         if options.json:
@@ -236,4 +239,5 @@ def main():
         c.close(passed=done)
 
 
-main()
+if __name__ == "__main__":
+    main()
