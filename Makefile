@@ -10,13 +10,13 @@
 #   make test-clients             every program of docs/CLIENTS.md; installs packages
 #   make test-big                 databases beyond 1 GiB, in both modes, pages of 4 and of 64 KiB
 #   make test-readers             ten minutes of hundreds of readers, old and new, on a replica that is killed
-#   make test-archive             every transaction of a thousand, restored and compared
+#   make test-archive             every transaction of a thousand, restored and compared; a database of 1 GiB
 #   make soak                     ten minutes of kills, a million transactions
 #   make chaos                    ten minutes of kills, partitions, jumps of clocks and changes of roles; histories checked
 #   make bench | bench-quick      plain SQLite and litefs side by side: docs/BENCHMARKS.md
 #   make bench-seed               a new replica of 1 GiB, beside cp and fsync
 #   make bench-latency            from a commit on a primary to its being seen on a replica
-#   make bench-archive            delay, cost and restores of an archive: docs/ARCHIVE.md
+#   make bench-archive            delay, cost and restores of an archive, of a day of 1 GiB too: docs/ARCHIVE.md
 #   make fuzz | tidy | format | deps | clean
 #   make install PREFIX=/usr/local DESTDIR=
 #
@@ -203,6 +203,9 @@ SOAK_TRANSACTIONS ?= 1000000
 ARCHIVE_TRANSACTIONS ?= 1000
 test-archive: all
 	tests/system/archive_test.py $(B) $(ARCHIVE_TRANSACTIONS)
+	tests/system/archive_s3_test.py $(B) 100
+	tests/system/sftp_test.py $(B) 100
+	tests/system/archive_big_test.py $(B) 1024
 
 # CHAOS='--seed 7 --nodes 5' repeats or chooses.
 CHAOS_SECONDS ?= 600
@@ -243,6 +246,9 @@ bench-seed: all
 
 bench-archive: all
 	bench/archive.py $(B) --json $(B)/bench-archive.json
+	rm -rf $(B)/archive-day
+	bench/archive_day.py $(B) make $(B)/archive-day
+	bench/archive_day.py $(B) measure $(B)/archive-day --json $(B)/bench-archive-day.json
 
 bench-quick: all $(workload)
 	bench/run.py $(B) --quick --json $(B)/bench-quick.json

@@ -8,6 +8,7 @@ transaction of a random workload comes back byte for byte, after kill -9 of the 
 import glob
 import json
 import os
+import pty
 import random
 import shutil
 import signal
@@ -41,7 +42,7 @@ def check_encrypted(c, directory, key):
         c.command("ltx", "verify", plain)
 
 
-def check_altered(c, url, workload):
+def check_altered(c, url, *argv):
     """A byte of any file changed, or its end cut off: refused."""
     copy = os.path.join(c.scratch, "altered")
     rng = random.Random(5)
@@ -59,12 +60,35 @@ def check_altered(c, url, workload):
                 byte = file.read(1)[0]
                 file.seek(at)
                 file.write(bytes([byte ^ (1 << rng.randrange(8))]))
-        _, (status, _, err) = restore(c, copy, status=None)
+        _, (status, _, err) = restore(c, copy, *argv, status=None)
         check_equal(status, 1, f"restore from an altered {name}: {err}")
         check(not os.path.exists(os.path.join(c.scratch, "restored.db")), "a file was written")
-        status, out, _ = c.command("archive", "verify", copy, status=None)
+        status, out, _ = c.command("archive", "verify", copy, *argv, status=None)
         check_equal(status, 1, f"archive verify of an altered archive: {out}")
         shutil.rmtree(copy)
+
+
+def check_terminal(c, url):
+    """A bar on a terminal and only there; the plan of --dry-run is what is fetched then."""
+    out = os.path.join(c.scratch, "shown.db")
+    argv = [c.litefs, "restore", "-o", out, url, "--database", "app.db", "--json"]
+    plan = json.loads(c.run([*argv, "--dry-run"])[0])
+    check(not os.path.exists(out), "--dry-run wrote a file")
+    ours, terminal = pty.openpty()
+    process = c.spawn(argv, stdout=subprocess.PIPE, stderr=terminal)
+    done = json.loads(process.communicate()[0])
+    os.close(terminal)
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:  # the terminal's end
+        pass
+    check(b"%" in shown and b"[#" in shown, f"on a terminal: {shown}")
+    check_equal(done["fetched"], plan["bytes"], "bytes fetched and planned")
+    os.unlink(out)
+    check_equal(c.run(argv)[1], "", "what is said on stderr without a terminal")
+    os.unlink(out)
 
 
 def check_refusals(c, url, workload):
@@ -160,7 +184,9 @@ def test(c, transactions="40", seed=None):
     check_encrypted(c, secret, key)
     c.command("archive", "verify", plain)
     c.command("archive", "verify", secret, "--identity", key)
-    check_altered(c, plain, workload)
+    check_altered(c, plain)
+    check_altered(c, secret, "--identity", key)
+    check_terminal(c, plain)
     check_refusals(c, plain, workload)
     check_second_writer(c, node, {"name": "plain", "url": plain, "interval": "50ms"})
     check_follow_and_seed(c, os.path.join(c.scratch, "third"))

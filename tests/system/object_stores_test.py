@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The object stores against a real S3 server, which checks signatures, digests and conditions: as it is, behind a
-proxy that breaks one request in ten, by TLS, and with the bucket in the host's name."""
+"""The object stores against a real S3 server, which checks signatures, digests and conditions: as it is, with a
+session's keys and token, behind a proxy that breaks one request in ten, by TLS, and with the bucket in the host's name."""
 import os
 import subprocess
 import sys
@@ -50,6 +50,15 @@ def check_tls(program, server):
             assert stranger.returncode != 0 and "the server is not trusted" in stranger.stdout, stranger.stdout
 
 
+def check_session(program, server):
+    """Keys for an hour are worth nothing without the token that came with them."""
+    session = server.session()
+    check_passes(run(program, server, server.url, **session), CASES)
+    for token in ("", session["AWS_SESSION_TOKEN"][:-4] + "AAA="):
+        without = run(program, server, server.url, "*GivesBackWhatWasPut/s3", **session | {"AWS_SESSION_TOKEN": token})
+        assert without.returncode != 0 and "PERMISSION_DENIED" in without.stdout, without.stdout
+
+
 def main():
     program = f"{sys.argv[1]}/tests/archive_test"
     if missing := gateway.missing_program():
@@ -60,6 +69,7 @@ def main():
         wrong = run(program, server, server.url, "*GivesBackWhatWasPut/s3", AWS_SECRET_ACCESS_KEY="wrong")
         assert wrong.returncode != 0
         assert "the secret key does not belong to the key id" in wrong.stdout, wrong.stdout
+        check_session(program, server)
         check_faults(program, server)
         check_tls(program, server)
         # Names below localhost are this machine (RFC 6761), also to libcurl.

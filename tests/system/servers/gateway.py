@@ -5,7 +5,9 @@ signatures, payload digests and conditions.  Needs root and Debian's radosgw, ce
         gateway.environment   # AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
         gateway.url           # s3://litefs?endpoint=http://127.0.0.1:PORT, a bucket that exists
 """
+import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -50,6 +52,8 @@ osd data = {dir}/osd
 [client.rgw]
 rgw data = {dir}/rgw
 rgw dns name = s3.localhost
+rgw sts key = litefs-16-bytes!
+rgw s3 auth use sts = true
 rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
 """
 
@@ -105,6 +109,25 @@ class Gateway:
     @property
     def url(self):
         return f"s3://{BUCKET}?endpoint={self.endpoint}"
+
+    def session(self):
+        """The environment of one who has taken on a role for an hour: another key, and a token to it."""
+        admin = ("radosgw-admin", "-n", "client.rgw")
+        trust = {"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam:::user/litefs"]}, "Action": ["sts:AssumeRole"]}
+        allow = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::*"]}
+        policy = lambda statement: json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        self._run(*admin, "role", "create", "--role-name=archive", "--assume-role-policy-doc=" + policy(trust))
+        self._run(*admin, "role-policy", "put", "--role-name=archive", "--policy-name=all",
+                  "--policy-doc=" + policy(allow))
+        answer = subprocess.run(["curl", "-sSf", "-m", "60", "--aws-sigv4", "aws:amz:us-east-1:sts",
+                                 "-u", f"{KEY}:{SECRET}", "-d", "Action=AssumeRole&RoleSessionName=archive"
+                                 "&RoleArn=arn:aws:iam:::role/archive&Version=2011-06-15", self.endpoint + "/"],
+                                check=True, timeout=90, stdout=subprocess.PIPE, text=True).stdout
+        found = {name: re.search(f"<{name}>([^<]+)<", answer).group(1)
+                 for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")}
+        return self.environment | {"AWS_ACCESS_KEY_ID": found["AccessKeyId"],
+                                   "AWS_SECRET_ACCESS_KEY": found["SecretAccessKey"],
+                                   "AWS_SESSION_TOKEN": found["SessionToken"]}
 
     def stop(self):
         """The gateway may end by itself; the others hold nothing that is worth it."""
