@@ -109,7 +109,8 @@ absl::Status Fetcher::FetchPiece(const Piece& piece) {
     return absl::DataLossError(
         fmt::format("{} bytes came at offset {}, not {}", data.size(), piece.offset, piece.bytes));
   }
-  return WriteAt(piece.fd, std::as_bytes(std::span(data)), piece.offset, name);
+  return WriteAt(piece.fd, std::as_bytes(std::span(data)), piece.offset,
+                 options_.temporary_directory);
 }
 
 }  // namespace litefs::archive

@@ -36,15 +36,6 @@ curl_slist* MakeList(const std::vector<std::string>& lines) {
   return list;
 }
 
-// libcurl hands on what libssh2 makes of the server's answer.
-absl::Status FailedCommand(const std::string& text) {
-  const auto says = [&](std::string_view words) { return text.find(words) != std::string::npos; };
-  if (says("No such file") || says("not found")) return absl::NotFoundError(text);
-  if (says("ermission denied")) return absl::PermissionDeniedError(text);
-  if (says("already exists")) return absl::AlreadyExistsError(text);
-  return absl::AbortedError(text);
-}
-
 }  // namespace
 
 struct SftpClient::Handle {
@@ -184,6 +175,15 @@ void SftpClient::SetUp(Handle& handle, Transfer& transfer) {
 }
 
 absl::StatusOr<SftpResponse> SftpClient::Perform(const SftpRequest& request) {
+  absl::StatusOr<SftpResponse> response = PerformOnce(request);
+  // When a connection breaks, libcurl reports what went wrong on it before.  So what is not found
+  // is asked for again: on the same connection if it lives, or else on a new one, which has no
+  // past.
+  if (absl::IsNotFound(response.status())) response = PerformOnce(request);
+  return response;
+}
+
+absl::StatusOr<SftpResponse> SftpClient::PerformOnce(const SftpRequest& request) {
   if (stopped_) return absl::CancelledError("stopped");
   std::unique_ptr<Handle> handle = TakeHandle();
   Transfer transfer{.request = request, .stopped = stopped_, .timeout = options_.timeout};

@@ -55,8 +55,9 @@ class SftpClient {
 
   // Sends the request once.
   // kNotFound: no such file or directory.  kOutOfRange: the range begins behind the file's end.
-  // kPermissionDenied: of the key, or of the file.  kFailedPrecondition: the host key is not the
-  // known one.  kAborted: a command has failed, for a reason that SFTP does not tell.
+  // kPermissionDenied: of the file.  kFailedPrecondition: the host key is not the known one.
+  // kAborted: a command has failed, or the connection broke before its answer; libcurl does not
+  // tell which.  kUnavailable also: the user is not let in.
   // kResourceExhausted, kDataLoss, kUnavailable, kCancelled: object_store.h.
   absl::StatusOr<SftpResponse> Perform(const SftpRequest& request);
 
@@ -71,6 +72,7 @@ class SftpClient {
   struct Handle;
   struct Transfer;
 
+  absl::StatusOr<SftpResponse> PerformOnce(const SftpRequest& request);
   std::unique_ptr<Handle> TakeHandle() EXCLUDES(mu_);
   void GiveBack(std::unique_ptr<Handle> handle) EXCLUDES(mu_);
   void SetUp(Handle& handle, Transfer& transfer);

@@ -1,5 +1,7 @@
-// Why each step is there.  A temporary name tells when it was made, because a listing does not.  A
-// rename whose reply was lost is refused when it is repeated; then the contents are compared.
+// Why each step is there.  A temporary name tells when it was made, because a listing does not. The
+// answer to a command is not relied on: libcurl does not tell a refusal from a connection that
+// broke. So after a rename that failed, one looks whether the object is there, and whether it is
+// the own.
 
 #include "daemon/archive/sftp_store.h"
 
@@ -233,13 +235,9 @@ absl::Status SftpStore::PutFile(std::string_view name, int fd, uint64_t size,
 absl::Status SftpStore::Store(std::string_view name, const HttpBody& body,
                               const PutOptions& options) {
   RETURN_IF_ERROR(CheckObjectName(name));
-  bool repeated = false;
-  const absl::Status status = retrier_.Run([&] {
-    const absl::Status sent = StoreOnce(name, body, options);
-    repeated |= absl::IsUnavailable(sent);
-    return sent;
-  });
-  if (repeated && absl::IsAlreadyExists(status)) {
+  bool sent = false;
+  const absl::Status status = retrier_.Run([&] { return StoreOnce(name, body, options, &sent); });
+  if (sent && absl::IsAlreadyExists(status)) {
     ASSIGN_OR_RETURN(const bool ours, Holds(name, body));
     if (ours) return absl::OkStatus();
   }
@@ -247,7 +245,7 @@ absl::Status SftpStore::Store(std::string_view name, const HttpBody& body,
 }
 
 absl::Status SftpStore::StoreOnce(std::string_view name, const HttpBody& body,
-                                  const PutOptions& options) {
+                                  const PutOptions& options, bool* sent) {
   if (options.if_none_match) {  // saves the upload
     ASSIGN_OR_RETURN(const bool there, ExistsOnce(name));
     if (there) return absl::AlreadyExistsError("exists");
@@ -257,15 +255,15 @@ absl::Status SftpStore::StoreOnce(std::string_view name, const HttpBody& body,
   SftpRequest request{.path = UrlPath(temporary), .upload = &body};
   if (!options.if_none_match) request.after.push_back("*rm " + Argument(name));
   request.after.push_back(fmt::format("rename {} {}", Argument(temporary), Argument(name)));
+  *sent = true;
   const absl::Status status = client_.Perform(request).status();
   if (status.ok() || absl::IsCancelled(status)) return status;
   // What this does not remove, SweepUnfinished does.
   (void)client_.Perform({.before = {"*rm " + Argument(temporary)}});
-  if (!absl::IsAborted(status) && !absl::IsAlreadyExists(status)) return status;
+  if (!absl::IsAborted(status)) return status;
   ASSIGN_OR_RETURN(const bool there, ExistsOnce(name));
-  if (!there) return status;
-  if (options.if_none_match) return absl::AlreadyExistsError("exists");
-  return absl::UnavailableError("another one was put there at the same time");
+  if (there && options.if_none_match) return absl::AlreadyExistsError("exists");
+  return absl::UnavailableError(status.message());
 }
 
 absl::StatusOr<bool> SftpStore::Holds(std::string_view name, const HttpBody& body) {
@@ -287,21 +285,22 @@ absl::StatusOr<bool> SftpStore::Holds(std::string_view name, const HttpBody& bod
 
 absl::Status SftpStore::Delete(std::span<const std::string> names) {
   for (const std::string& name : names) RETURN_IF_ERROR(CheckObjectName(name));
-  if (names.size() == 1) {
-    const absl::Status status = Send({.before = {"rm " + Argument(names[0])}}, names[0]).status();
-    return absl::IsNotFound(status) ? absl::OkStatus() : status;
-  }
-  std::set<std::string> directories;
   for (size_t at = 0; at < names.size(); at += kDeleteBatchFiles) {
-    SftpRequest request;
-    for (const std::string& name :
-         names.subspan(at, std::min(kDeleteBatchFiles, names.size() - at))) {
-      request.before.push_back("*rm " + Argument(name));
-      directories.emplace(DirectoryOf(name));
-    }
-    RETURN_IF_ERROR(Send(request, names[at]).status());
+    const auto batch = names.subspan(at, std::min(kDeleteBatchFiles, names.size() - at));
+    RETURN_IF_ERROR(retrier_.Run([&] { return DeleteOnce(batch); }));
   }
-  // Some may have been there no longer, so the commands' failures say nothing.
+  return absl::OkStatus();
+}
+
+// A command may fail because there was nothing to delete; so what is left counts.
+absl::Status SftpStore::DeleteOnce(std::span<const std::string> names) {
+  SftpRequest request;
+  std::set<std::string> directories;
+  for (const std::string& name : names) {
+    request.before.push_back("*rm " + Argument(name));
+    directories.emplace(DirectoryOf(name));
+  }
+  RETURN_IF_ERROR(About(names.front(), client_.Perform(request).status()));
   std::set<std::string> there;
   for (const std::string& directory : directories) {
     RETURN_IF_ERROR(List(directory, "", [&](const ObjectInfo& object) {
@@ -311,7 +310,7 @@ absl::Status SftpStore::Delete(std::span<const std::string> names) {
   }
   for (const std::string& name : names) {
     if (!there.contains(name)) continue;
-    return About(name, absl::PermissionDeniedError("the server does not delete it"));
+    return About(name, absl::UnavailableError("the server does not delete it"));
   }
   return absl::OkStatus();
 }
@@ -332,8 +331,7 @@ absl::StatusOr<size_t> SftpStore::SweepUnfinished(std::chrono::seconds older_tha
   };
   RETURN_IF_ERROR(WalkDirectories("", "", read, [](const ObjectInfo&) { return true; }));
   for (const std::string& name : old) {
-    const absl::Status status = Send({.before = {"rm " + Argument(name)}}, name).status();
-    if (!status.ok() && !absl::IsNotFound(status)) return status;
+    RETURN_IF_ERROR(Send({.before = {"*rm " + Argument(name)}}, name).status());
   }
   return old.size();
 }

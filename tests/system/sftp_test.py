@@ -34,8 +34,9 @@ def check_passes(done, cases):
 
 
 def check_cut(c, server, seed):
-    with sftp.CuttingProxy(server, 300_000, seed) as proxy:
-        check_passes(run_contract(c, server.url("cut", proxy.port)), CASES)
+    """Each request is tried six times. Without the case that moves megabytes: no connection lives for so many."""
+    with sftp.CuttingProxy(server, 30_000, seed) as proxy:
+        check_passes(run_contract(c, server.url("cut", proxy.port), "Stores/*/sftp:-*MovesLargeFiles*"), CASES - 1)
         check(proxy.cuts > 5, f"only {proxy.cuts} connections were cut")
         print(f"the contract with {proxy.cuts} connections cut")
 
