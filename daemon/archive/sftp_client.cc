@@ -214,10 +214,10 @@ absl::Status SftpClient::Failure(int code, std::string_view detail,
     case CURLE_RANGE_ERROR:
       return absl::OutOfRangeError(text);
     case CURLE_QUOTE_ERROR:
-      return FailedCommand(text);
-    case CURLE_LOGIN_DENIED:
-      return absl::PermissionDeniedError(fmt::format("{} is not let in with the key {}: {}",
-                                                     options_.user, options_.key_file, text));
+      return absl::AbortedError(text);
+    case CURLE_LOGIN_DENIED:  // also if the connection breaks at that moment
+      return absl::UnavailableError(fmt::format("{} is not let in with the key {}: {}",
+                                                options_.user, options_.key_file, text));
     case CURLE_REMOTE_ACCESS_DENIED:
       return absl::PermissionDeniedError(text);
     case CURLE_PEER_FAILED_VERIFICATION:

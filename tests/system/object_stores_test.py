@@ -50,13 +50,16 @@ def check_tls(program, server):
             assert stranger.returncode != 0 and "the server is not trusted" in stranger.stdout, stranger.stdout
 
 
-def check_session(program, server):
+def check_session(program):
     """Keys for an hour are worth nothing without the token that came with them."""
-    session = server.session()
-    check_passes(run(program, server, server.url, **session), CASES)
-    for token in ("", session["AWS_SESSION_TOKEN"][:-4] + "AAA="):
-        without = run(program, server, server.url, "*GivesBackWhatWasPut/s3", **session | {"AWS_SESSION_TOKEN": token})
-        assert without.returncode != 0 and "PERMISSION_DENIED" in without.stdout, without.stdout
+    with gateway.Gateway(sessions=True) as server:
+        session = server.session()
+        check_passes(run(program, server, server.url, **session), CASES)
+        token = session["AWS_SESSION_TOKEN"]
+        for other in ("", token[:100] + ("A" if token[100] != "A" else "B") + token[101:]):
+            without = run(program, server, server.url, "*GivesBackWhatWasPut/s3",
+                          **session | {"AWS_SESSION_TOKEN": other})
+            assert without.returncode != 0 and "PERMISSION_DENIED" in without.stdout, without.stdout
 
 
 def main():
@@ -69,12 +72,12 @@ def main():
         wrong = run(program, server, server.url, "*GivesBackWhatWasPut/s3", AWS_SECRET_ACCESS_KEY="wrong")
         assert wrong.returncode != 0
         assert "the secret key does not belong to the key id" in wrong.stdout, wrong.stdout
-        check_session(program, server)
         check_faults(program, server)
         check_tls(program, server)
         # Names below localhost are this machine (RFC 6761), also to libcurl.
         virtual = f"s3://{gateway.BUCKET}?endpoint=http://s3.localhost:{server.port}&style=virtual"
         check_passes(run(program, server, virtual, "*GivesBackWhatWasPut/s3:*OddNames/s3"), 2)
+    check_session(program)
     return 0
 
 

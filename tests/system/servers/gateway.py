@@ -52,10 +52,14 @@ osd data = {dir}/osd
 [client.rgw]
 rgw data = {dir}/rgw
 rgw dns name = s3.localhost
-rgw sts key = litefs-16-bytes!
-rgw s3 auth use sts = true
+{sessions}
 rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
 """
+
+
+# With it a wrong secret is answered by AccessDenied, and no longer by SignatureDoesNotMatch.
+SESSIONS = """rgw sts key = litefs-16-bytes!
+rgw s3 auth use sts = true"""
 
 
 def missing_program():
@@ -77,9 +81,10 @@ def wait_for(condition, seconds, what):
 
 
 class Gateway:
-    """Started by the constructor; one start in twenty fails, so that is tried twice."""
+    """Started by the constructor; one start in twenty fails, so that is tried twice.  sessions: for session()."""
 
-    def __init__(self):
+    def __init__(self, sessions=False):
+        self.sessions = sessions
         for last in (False, True):
             self.processes = []
             self.dir = tempfile.mkdtemp(prefix="litefs-gateway-")
@@ -174,7 +179,8 @@ class Gateway:
             os.mkdir(f"{self.dir}/{name}")
         open(f"{self.dir}/keyring", "w").close()
         with open(f"{self.dir}/ceph.conf", "w") as config:
-            config.write(CONFIG.format(fsid=fsid, dir=self.dir, mon_port=mon_port, port=self.port))
+            config.write(CONFIG.format(fsid=fsid, dir=self.dir, mon_port=mon_port, port=self.port,
+                                       sessions=SESSIONS if self.sessions else ""))
         monmap = f"{self.dir}/monmap"
         self._run("monmaptool", "--create", "--clobber", "--fsid", fsid,
                   "--addv", "a", f"[v1:127.0.0.1:{mon_port}]", monmap)

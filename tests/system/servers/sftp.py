@@ -13,6 +13,7 @@ import os
 import pwd
 import random
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -103,11 +104,16 @@ class Server:
                 time.sleep(0.02)
 
     def stop(self):
-        """With all its connections, at once."""
-        children = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False)
-        for pid in [self.process.pid, *map(int, children.stdout.split())]:
+        """With all its connections, at once; each is a child and a grandchild."""
+        pids, found = [], [self.process.pid]
+        while found:
+            pids += found
+            children = subprocess.run(["pgrep", "-P", ",".join(map(str, found))], capture_output=True, text=True,
+                                      check=False)
+            found = [int(pid) for pid in children.stdout.split()]
+        for pid in pids:
             try:
-                os.kill(pid, 9)
+                os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
         self.process.wait()
