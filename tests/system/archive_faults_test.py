@@ -142,9 +142,10 @@ def test(c, seconds="6"):
     if mount.returncode != 0:
         raise cluster.Skip(f"no tmpfs can be mounted: {mount.stderr.strip()}")
     try:
-        with open(f"{small}/ballast", "wb") as file, socket.create_server(("127.0.0.1", 0)) as deaf:
+        with open(f"{small}/ballast", "wb") as file:
             stat = os.statvfs(small)
             os.posix_fallocate(file.fileno(), 0, (stat.f_bavail - 12) * stat.f_frsize)  # 48 KiB are left
+        with socket.create_server(("127.0.0.1", 0)) as deaf:
             run(c, int(seconds), small, deaf)
     finally:
         for process in c.processes:
