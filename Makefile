@@ -205,7 +205,7 @@ test-archive: all
 	tests/system/archive_test.py $(B) $(ARCHIVE_TRANSACTIONS)
 	tests/system/archive_s3_test.py $(B) 100
 	tests/system/sftp_test.py $(B) 100
-	tests/system/archive_big_test.py $(B) 1024
+	tests/system/archive_big.py $(B) 1024
 
 # CHAOS='--seed 7 --nodes 5' repeats or chooses.
 CHAOS_SECONDS ?= 600

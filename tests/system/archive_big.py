@@ -2,7 +2,7 @@
 """A large database goes to a real S3 server in parts and comes back, and neither the daemon nor the restore takes more
 memory for it than for a small one.
 
-    archive_big_test.py BUILD_DIR [MIB]        # make test-archive: 1024
+    archive_big.py BUILD_DIR [MIB]        # make test-archive: 1024
 """
 
 import os
