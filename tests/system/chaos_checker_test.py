@@ -84,6 +84,8 @@ class CheckerTest(unittest.TestCase):
         history, final = forked()
         self.assertEqual(self.errors(history, final), {})
         self.finds("an acknowledged write that is lost, with synchronous commit", history, final, sync=1)
+        final["databases"][DB]["unconfirmed"] = 1
+        self.assertEqual(self.errors(history, final, sync=1), {})
 
     def test_a_loss_that_is_kept_nowhere(self):
         history, final = forked()
