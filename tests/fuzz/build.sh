@@ -10,6 +10,10 @@ source=$2
 case $(basename "$source") in
   ltx_*) sources="ltx/*.cc common/posix_io.cc common/hex.cc" ;;
   ipc_*) sources="ipc/codec.cc common/msgpack.cc" ;;
+  age_*) sources="daemon/crypto/*.cc ltx/*.cc common/posix_io.cc common/hex.cc" ;;
+  archive_*) sources="daemon/archive/bundle.cc daemon/archive/archive_file.cc daemon/archive/s3_xml.cc
+    daemon/archive/sftp_listing.cc daemon/archive/directory_walk.cc daemon/archive/url_query.cc
+    daemon/archive/object_name.cc daemon/crypto/*.cc ltx/*.cc common/posix_io.cc common/hex.cc" ;;
   *) sources="daemon/replication/message.cc daemon/replication/zmq_socket.cc common/msgpack.cc common/log.cc
     common/clock.cc common/posix_io.cc daemon/replication/connection_guard.cc daemon/replication/peer_list.cc
     daemon/replication/curve_keys.cc daemon/replication/refusals.cc" ;;
@@ -20,4 +24,4 @@ mkdir -p "$(dirname "$output")"
 exec "${CLANGXX:-clang++}" -std=c++20 -O1 -g -I. -pthread -DSPDLOG_FMT_EXTERNAL \
   -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
   -o "$output" "$source" $sources \
-  -llz4 -lfmt -lspdlog -lxxhash -lzmq $(pkg-config --libs absl_status absl_statusor absl_strings)
+  -llz4 -lfmt -lspdlog -lxxhash -lzmq -lpugixml -lcrypto $(pkg-config --libs absl_status absl_statusor absl_strings)
