@@ -136,12 +136,24 @@ std::optional<ConfigConflict> CheckHttp(const Config& config) {
                               http.host, http.port));
 }
 
+// A static replica may have it too: the file is the same on all nodes.
+std::optional<ConfigConflict> CheckSync(const Config& config, const IsGiven& is_given) {
+  const ReplicationConfig& replication = config.replication;
+  const bool replica = config.lease.type == LeaseConfig::Type::kStatic && !config.primary;
+  if (replica || !config.syncs() || !replication.listen.empty() || !replication.dial.empty()) {
+    return std::nullopt;
+  }
+  const std::string key = is_given("sync") ? "sync" : "sync-databases";
+  return Conflict(key, key, "no replica can connect: give replication.listen, or replication.dial");
+}
+
 }  // namespace
 
 std::optional<ConfigConflict> CheckTogether(const Config& config, const IsGiven& is_given) {
   if (const auto bad = CheckRole(config, is_given)) return bad;
   if (const auto bad = CheckSecurity(config, is_given)) return bad;
   if (const auto bad = CheckEndpoints(config)) return bad;
+  if (const auto bad = CheckSync(config, is_given)) return bad;
   return CheckHttp(config);
 }
 
