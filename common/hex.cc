@@ -2,9 +2,15 @@
 
 namespace litefs {
 
+void AppendHex16(uint64_t v, std::string* text) {
+  char digits[16];
+  for (int i = 15; i >= 0; --i, v >>= 4) digits[i] = "0123456789abcdef"[v & 15];
+  text->append(digits, sizeof(digits));
+}
+
 std::string Hex16(uint64_t v) {
-  std::string text(16, '0');
-  for (int i = 15; i >= 0; --i, v >>= 4) text[static_cast<size_t>(i)] = "0123456789abcdef"[v & 15];
+  std::string text;
+  AppendHex16(v, &text);
   return text;
 }
 

@@ -11,6 +11,7 @@ namespace litefs {
 
 // v as 16 lower-case digits.
 std::string Hex16(uint64_t v);
+void AppendHex16(uint64_t v, std::string* text);
 
 // The value of exactly 16 hexadecimal digits (either case), or nullopt.
 std::optional<uint64_t> ParseHex16(std::string_view text);

@@ -26,8 +26,17 @@ std::optional<Position> ParsePosition(std::string_view text) {
   return Position{.txid = *txid, .checksum = *checksum};
 }
 
+void AppendFileName(TxId min_txid, TxId max_txid, std::string* path) {
+  AppendHex16(min_txid, path);
+  path->push_back('-');
+  AppendHex16(max_txid, path);
+  path->append(kSuffix);
+}
+
 std::string FormatFileName(TxId min_txid, TxId max_txid) {
-  return Hex16(min_txid) + "-" + Hex16(max_txid) + std::string(kSuffix);
+  std::string name;
+  AppendFileName(min_txid, max_txid, &name);
+  return name;
 }
 
 std::optional<TxIdRange> ParseFileName(std::string_view name) {

@@ -41,6 +41,7 @@ std::optional<Position> ParsePosition(std::string_view text);
 
 // "<min>-<max>.ltx", each 16 lower-case hexadecimal digits.
 std::string FormatFileName(TxId min_txid, TxId max_txid);
+void AppendFileName(TxId min_txid, TxId max_txid, std::string* path);
 struct TxIdRange {
   TxId min_txid = 0;
   TxId max_txid = 0;

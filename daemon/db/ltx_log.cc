@@ -74,6 +74,7 @@ absl::Status LtxLog::Load(std::string* report) {
   std::erase_if(names, [](const std::string& name) { return !ltx::ParseFileName(name); });
   std::sort(names.rbegin(), names.rend());
   MutexLock lock(mu_);
+  std::vector<LtxFileRef> newest_first;
   bool chain_ended = false;
   for (const std::string& name : names) {
     absl::StatusOr<LtxFileRef> file = VerifyOne(directory_ + "/" + name);
@@ -88,22 +89,26 @@ absl::Status LtxLog::Load(std::string* report) {
       *report +=
           fmt::format("set aside broken {}/{}: {}\n", directory_, name, file.status().ToString());
       RETURN_IF_ERROR(SetAside(directory_, name));
-      chain_ended = !files_.empty();
+      chain_ended = !newest_first.empty();
       continue;
     }
-    const bool follows = files_.empty() || (file->max_txid + 1 == files_.front().min_txid &&
-                                            file->post_apply == files_.front().pre_apply);
+    const bool follows =
+        newest_first.empty() || (file->max_txid + 1 == newest_first.back().min_txid &&
+                                 file->post_apply == newest_first.back().pre_apply);
     if (chain_ended || !follows) {
       *report += fmt::format("set aside {}/{}: it does not lead to {}\n", directory_, name,
-                             ltx::FormatPosition(files_.back().end()));
+                             ltx::FormatPosition(newest_first.front().end()));
       RETURN_IF_ERROR(SetAside(directory_, name));
       chain_ended = true;
       continue;
     }
     size_bytes_ += DiskBytes(file->size_bytes);
-    files_.push_front(*file);
+    newest_first.push_back(*file);
   }
-  for (LtxFileRef& file : files_) file.end_bytes = end_bytes_ += file.size_bytes;
+  for (auto file = newest_first.rbegin(); file != newest_first.rend(); ++file) {
+    file->end_bytes = end_bytes_ += file->size_bytes;
+    files_.push_back(*file);
+  }
   return absl::OkStatus();
 }
 
@@ -134,9 +139,12 @@ absl::Status LtxLog::Append(const std::string& temporary, const LtxFileRef& file
     CHECK(file.min_txid == files_.back().max_txid + 1);  // (I1)
     CHECK(file.pre_apply == files_.back().post_apply);
   }
-  RETURN_IF_ERROR(Rename(temporary, PathOf(file)));
-  files_.push_back(file);
-  files_.back().end_bytes = end_bytes_ += file.size_bytes;
+  path_.assign(directory_).push_back('/');
+  ltx::AppendFileName(file.min_txid, file.max_txid, &path_);
+  RETURN_IF_ERROR(Rename(temporary, path_));
+  LtxFileRef added = file;
+  added.end_bytes = end_bytes_ += file.size_bytes;
+  files_.push_back(added);
   size_bytes_ += DiskBytes(file.size_bytes);
   return absl::OkStatus();
 }

@@ -6,7 +6,6 @@
 
 #pragma once
 
-#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,23 +15,10 @@
 #include "absl/status/statusor.h"
 #include "common/mutex.h"
 #include "common/unique_fd.h"
+#include "daemon/db/ltx_file_list.h"
 #include "ltx/types.h"
 
 namespace litefs::db {
-
-struct LtxFileRef {
-  ltx::TxId min_txid = 0;
-  ltx::TxId max_txid = 0;
-  ltx::Checksum pre_apply = 0;  // 0 for a snapshot
-  ltx::Checksum post_apply = 0;
-  uint64_t size_bytes = 0;
-  int64_t timestamp_ms = 0;
-  // Set by the log: the size of all files that entered it up to this one, those included that have
-  // left it since it was opened.
-  uint64_t end_bytes = 0;
-
-  ltx::Position end() const { return {max_txid, post_apply}; }
-};
 
 class LtxLog {
  public:
@@ -49,7 +35,7 @@ class LtxLog {
 
   // A name in the directory for a file being written.  It becomes part of the chain by Append and
   // is removed by the next Open otherwise.
-  std::string TemporaryPath() const { return directory_ + "/pending.tmp"; }
+  const std::string& TemporaryPath() const { return temporary_path_; }
   std::string PathOf(const LtxFileRef& file) const;
 
   // Renames the complete file at temporary into the chain.
@@ -91,12 +77,15 @@ class LtxLog {
   absl::Status MoveAway(const std::string& destination);
 
  private:
-  explicit LtxLog(std::string directory) : directory_(std::move(directory)) {}
+  explicit LtxLog(std::string directory)
+      : directory_(std::move(directory)), temporary_path_(directory_ + "/pending.tmp") {}
   absl::Status Load(std::string* report);
 
   const std::string directory_;
+  const std::string temporary_path_;
   mutable Mutex mu_;
-  std::deque<LtxFileRef> files_ GUARDED_BY(mu_);
+  LtxFileList files_ GUARDED_BY(mu_);
+  std::string path_ GUARDED_BY(mu_);  // of Append, so that it allocates nothing
   uint64_t size_bytes_ GUARDED_BY(mu_) = 0;
   uint64_t end_bytes_ GUARDED_BY(mu_) = 0;
   ltx::TxId synced_ GUARDED_BY(mu_) = 0;  // by Sync
