@@ -166,10 +166,10 @@ void PrimaryDatabase::AddEverything(SessionId session) {
 
 // What a commit of this session has to compare.  Whoever commits holds the database exclusively,
 // so the suspects can be decided with it.
-DirtyRanges PrimaryDatabase::Claimed(SessionId session) {
-  DirtyRanges ranges = suspects_;
-  ranges.Merge(sessions_[session]);
-  return ranges;
+const DirtyRanges& PrimaryDatabase::Claimed(SessionId session) {
+  claimed_ = suspects_;
+  claimed_.Merge(sessions_[session]);
+  return claimed_;
 }
 
 // why: the transaction is made by comparing; else "".

@@ -110,7 +110,7 @@ class PrimaryDatabase final : public Database {
   bool HasLocklessSession() REQUIRES(mu_);
   absl::Status NoDatabase() const;
   void ClearSuspects() REQUIRES(mu_);
-  DirtyRanges Claimed(SessionId session) REQUIRES(mu_);
+  const DirtyRanges& Claimed(SessionId session) REQUIRES(mu_);
   void SetError(const absl::Status& status) REQUIRES(mu_);
 
   DatabaseFile file_ GUARDED_BY(mu_);
@@ -121,6 +121,7 @@ class PrimaryDatabase final : public Database {
   absl::flat_hash_map<SessionId, uint64_t> inodes_ GUARDED_BY(mu_);
   // What may have changed without a known outcome; compared as soon as that can be done.
   DirtyRanges suspects_ GUARDED_BY(mu_);
+  DirtyRanges claimed_ GUARDED_BY(mu_);  // of Claimed, so that it allocates nothing
   // The file is another one than the chain is of: nothing counts but a comparison of all pages.
   bool replaced_ GUARDED_BY(mu_) = false;
   // Since when there is no file, or an empty one (Clock::Boot); 0: there is one.

@@ -12,6 +12,8 @@
 #include "tests/support/child_commands.h"
 #include "tests/support/replica_support.h"
 
+#ifdef LITEFS_COUNT_ALLOCATIONS
+
 namespace litefs::db {
 namespace {
 
@@ -85,3 +87,5 @@ TEST_F(CaptureAllocation, OfATransactionWithARollbackJournal) {
 
 }  // namespace
 }  // namespace litefs::db
+
+#endif

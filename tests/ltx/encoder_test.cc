@@ -6,21 +6,7 @@
 
 #include "ltx/crc64.h"
 #include "tests/ltx/testing.h"
-
-// Counts allocations, to show that there are none; not where a sanitizer has its own.
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define LITEFS_COUNT_ALLOCATIONS
-static thread_local size_t allocation_count = 0;
-
-// Not inlined, or the compiler finds fault with a free() that it sees beside a new.
-__attribute__((noinline)) void* operator new(size_t n) {
-  ++allocation_count;
-  if (void* const p = std::malloc(n)) return p;
-  throw std::bad_alloc();
-}
-__attribute__((noinline)) void operator delete(void* p) noexcept { std::free(p); }
-__attribute__((noinline)) void operator delete(void* p, size_t) noexcept { std::free(p); }
-#endif
+#include "tests/support/allocation_counter.h"
 
 namespace litefs::ltx {
 namespace {
@@ -188,15 +174,15 @@ TEST_F(EncoderTest, AllocatesNothingWhenReused) {
   } null;
   const Page page = MakePage(kPageBytes, 1);
   const uint64_t page_crc = Crc64(0, page);
-  size_t last_count = 0;
+  uint64_t last_count = 0;
   for (int round = 0; round < 3; ++round) {
-    const size_t before = allocation_count;
+    const test::AllocationCounter counter;
     ASSERT_TRUE(encoder_.Begin(&null, kDelta).ok());
     for (PageNo pgno = 1; pgno <= 10; ++pgno) {
       ASSERT_TRUE(encoder_.AddPageWithCrc(pgno, page, page_crc).ok());
     }
     ASSERT_TRUE(encoder_.Finish(kSomeChecksum).ok());
-    last_count = allocation_count - before;
+    last_count = counter.count();
   }
   EXPECT_EQ(last_count, 0u);
 }

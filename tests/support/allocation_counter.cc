@@ -3,26 +3,23 @@
 #include <cstdlib>
 #include <new>
 
-namespace {
-thread_local uint64_t allocations = 0;
+#ifdef LITEFS_COUNT_ALLOCATIONS
 
-void* Allocate(size_t size) {
+static thread_local uint64_t allocations = 0;
+
+// Not inlined, or the compiler finds fault with a free() that it sees beside a new.
+__attribute__((noinline)) void* operator new(size_t size) {
   ++allocations;
-  void* const memory = std::malloc(size == 0 ? 1 : size);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
+  if (void* const memory = std::malloc(size)) return memory;
+  throw std::bad_alloc();
 }
-}  // namespace
-
-void* operator new(size_t size) { return Allocate(size); }
-void* operator new[](size_t size) { return Allocate(size); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
+__attribute__((noinline)) void operator delete(void* memory) noexcept { std::free(memory); }
+__attribute__((noinline)) void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace litefs::test {
 
 uint64_t AllocationCounter::Total() { return allocations; }
 
 }  // namespace litefs::test
+
+#endif

@@ -55,10 +55,10 @@ def check_idle(nodes):
 
 def check_want_of_descriptors(c):
     node = c.node("poor", start=False)
-    node.start(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)))
+    node.start(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60)))
     node.sql("one.db", "CREATE TABLE t(x);")
     apps = []
-    for i in range(30):
+    for i in range(45):  # a quarter of the descriptors is kept for files
         apps.append(c.spawn(["sqlite3", "-bail", node.path("one.db")], shim=True, text=True,
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
         apps[-1].stdin.write(f".timeout 20000\nINSERT INTO t VALUES ({i});\n")
@@ -73,12 +73,12 @@ def check_want_of_descriptors(c):
     time.sleep(1)  # what is measured
     share = cpu_seconds(node) - before
     cluster.check(share < 0.3, f"out of descriptors the daemon takes {share:.0%} of a core")
-    for app in apps[:20]:
+    for app in apps[:35]:
         app.kill()
         app.wait()
     node.sql("one.db", "INSERT INTO t VALUES ('after');")
     cluster.check_equal(node.sql("one.db", "SELECT count(*) FROM t WHERE x = 'after';"), "1", "rows after it")
-    for app in apps[20:]:
+    for app in apps[35:]:
         app.kill()
     for app in apps:
         said = app.communicate()[1]
