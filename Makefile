@@ -16,6 +16,7 @@
 #   make bench | bench-quick      plain SQLite and litefs side by side: docs/BENCHMARKS.md
 #   make bench-seed               a new replica of 1 GiB, beside cp and fsync
 #   make bench-latency            from a commit on a primary to its being seen on a replica
+#   make bench-sync               commits that wait for 0, 1 and 2 replicas
 #   make bench-archive            delay, cost and restores of an archive: docs/ARCHIVE.md
 #   make fuzz | tidy | format | deps | clean
 #   make install PREFIX=/usr/local DESTDIR=
@@ -27,7 +28,7 @@
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all test unit system test-clients test-big test-readers test-archive soak chaos sweep lint bench bench-quick bench-latency bench-archive bench-seed fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
+.PHONY: all test unit system test-clients test-big test-readers test-archive soak chaos sweep lint bench bench-quick bench-latency bench-sync bench-archive bench-seed fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
 all:
 
 # ---- Variant ------------------------------------------------------------------------------------
@@ -107,6 +108,9 @@ $(B)/daemon/cli/%.o: CXXFLAGS += -O0
 # As Debian builds the library: the header's classes depend on it.
 $(B)/daemon/http/%.o $(B)/tests/daemon/http_server_test.o: \
   CXXFLAGS += -DCPPHTTPLIB_OPENSSL_SUPPORT -DCPPHTTPLIB_ZLIB_SUPPORT -DCPPHTTPLIB_BROTLI_SUPPORT
+
+# Boost 1.74 forgets it.
+$(B)/daemon/proxy/%.o: CXXFLAGS += -include utility
 
 $(B)/shim/%.o: %.cc $(B)/flags
 	@mkdir -p $(@D)
@@ -238,6 +242,9 @@ bench: all $(bench_bins) $(workload)
 # From commit on a primary to visible on a replica.
 bench-latency: all
 	bench/latency.py $(B)
+bench-sync: all
+	bench/sync.py $(B)
+
 bench-seed: all
 	bench/seed.py $(B)
 

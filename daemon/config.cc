@@ -23,6 +23,7 @@
 #include "daemon/config_check.h"
 #include "daemon/config_references.h"
 #include "daemon/config_settings.h"
+#include "daemon/config_sync.h"
 #include "ipc/protocol.h"
 
 namespace litefs {
@@ -45,6 +46,7 @@ class Walker {
   absl::StatusOr<Config> Walk(const YAML::Node& root) {
     if (!root.IsDefined() || root.IsNull()) return config_;
     RETURN_IF_ERROR(WalkSection(root, ""));
+    FinishSync(&config_);
     if (const auto bad =
             CheckTogether(config_, [this](const char* key) { return lines_.contains(key); })) {
       return Error(LineOf(bad->line_of), bad->key, bad->problem);

@@ -46,6 +46,21 @@ struct HttpConfig {
   int port = 0;
 };
 
+// The HTTP proxy in front of an app (docs/HTTP.md).
+struct ProxyConfig {
+  std::string host;  // where it listens; empty: off
+  int port = 0;
+  std::string target_host;  // the app
+  int target_port = 0;
+  std::string database;                  // whose position the cookie has
+  std::vector<std::string> passthrough;  // globs of paths
+  std::string advertise;  // URL of this proxy for other nodes; empty: by host and port
+  std::chrono::milliseconds wait{std::chrono::seconds(5)};  // for a client's transaction
+  bool redirect = false;  // writes on a replica: 307, or forwarded
+
+  std::string url() const;  // empty: there is no proxy
+};
+
 struct RetentionConfig {
   // An LTX file is pruned when it is older, or when the newer ones of its database together
   // exceed size_bytes.
@@ -73,6 +88,20 @@ struct LeaseConfig {
   bool candidate = true;  // false: it follows whoever reigns, and never reigns itself
 };
 
+// Synchronous commit (docs/CLUSTER.md, 10).
+struct SyncConfig {
+  uint32_t replicas = 0;  // that must have stored a transaction before COMMIT returns
+  std::chrono::milliseconds timeout = std::chrono::seconds(10);
+  bool degrade = false;  // after the time-out go on without them; or wait
+};
+// Of databases that have their own.
+struct SyncOverride {
+  std::string glob;
+  SyncConfig rule{};
+  bool own_timeout = false;  // or the default's
+  bool own_on_timeout = false;
+};
+
 struct Config {
   std::string dir;                             // absolute
   std::vector<std::string> databases = {"*"};  // globs (fnmatch) of file names
@@ -83,13 +112,21 @@ struct Config {
   LeaseConfig lease;
   ReplicationConfig replication;
   HttpConfig http;
+  ProxyConfig proxy;
+  bool position_files = false;
   SecurityConfig security;
   RetentionConfig retention;
+  SyncConfig sync;
+  std::vector<SyncOverride> sync_databases;  // in the order of the file
   std::chrono::milliseconds write_timeout = std::chrono::seconds(30);
   bool read_only_replica = false;   // or busy: what who writes on a replica gets
   bool continue_when_away = false;  // or refuse: what a writer does after write_timeout
   LogLevel log_level = LogLevel::kInfo;
   std::vector<archive::ArchiveConfig> archives;
+
+  // The first that matches the database's name, else the default.
+  const SyncConfig& SyncOf(const std::string& database) const;
+  bool syncs() const;  // whether any database may have to wait
 };
 
 // The pull endpoint that belongs to a `listen` or `primary` endpoint: tcp://HOST:PORT+1, or

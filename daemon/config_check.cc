@@ -136,12 +136,42 @@ std::optional<ConfigConflict> CheckHttp(const Config& config) {
                               http.host, http.port));
 }
 
+// A static replica may have it too: the file is the same on all nodes.
+std::optional<ConfigConflict> CheckSync(const Config& config, const IsGiven& is_given) {
+  const ReplicationConfig& replication = config.replication;
+  const bool replica = config.lease.type == LeaseConfig::Type::kStatic && !config.primary;
+  if (replica || !config.syncs() || !replication.listen.empty() || !replication.dial.empty()) {
+    return std::nullopt;
+  }
+  const std::string key = is_given("sync") ? "sync" : "sync-databases";
+  return Conflict(key, key, "no replica can connect: give replication.listen, or replication.dial");
+}
+
+std::optional<ConfigConflict> CheckProxy(const Config& config) {
+  const ProxyConfig& proxy = config.proxy;
+  if (proxy.host.empty()) return std::nullopt;
+  if (proxy.target_host.empty()) {
+    return Conflict("proxy.listen", "proxy.target", "where is the app? Give its HOST:PORT");
+  }
+  if (proxy.database.empty()) {
+    return Conflict("proxy.listen", "proxy.database",
+                    "which database's position do clients follow? Give its name");
+  }
+  if (proxy.advertise.empty() && IsWildcard(fmt::format("tcp://{}:{}", proxy.host, proxy.port))) {
+    return Conflict("proxy.listen", "proxy.advertise",
+                    "give the address at which the other nodes reach this proxy, http://HOST:PORT");
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::optional<ConfigConflict> CheckTogether(const Config& config, const IsGiven& is_given) {
   if (const auto bad = CheckRole(config, is_given)) return bad;
   if (const auto bad = CheckSecurity(config, is_given)) return bad;
   if (const auto bad = CheckEndpoints(config)) return bad;
+  if (const auto bad = CheckSync(config, is_given)) return bad;
+  if (const auto bad = CheckProxy(config)) return bad;
   return CheckHttp(config);
 }
 

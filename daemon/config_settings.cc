@@ -8,6 +8,8 @@
 #include <iterator>
 #include <map>
 
+#include "daemon/config_proxy.h"
+#include "daemon/config_sync.h"
 #include "daemon/replication/curve_keys.h"
 #include "daemon/replication/peer_list.h"
 
@@ -224,6 +226,22 @@ constexpr std::array kSettings = {
     Setting{"cluster-id", [](const Values& v, Config* c) { return SetId(v[0], &c->cluster_id); }},
     Setting{"insecure", [](const Values& v, Config* c) { return SetBool(v[0], &c->insecure); }},
     Setting{"http.listen", [](const Values& v, Config* c) { return SetHttpListen(v[0], c); }},
+    Setting{"position-files",
+            [](const Values& v, Config* c) { return SetBool(v[0], &c->position_files); }},
+    Setting{"proxy.advertise",
+            [](const Values& v, Config* c) { return SetProxyAdvertise(v[0], &c->proxy); }},
+    Setting{"proxy.database",
+            [](const Values& v, Config* c) { return SetProxyDatabase(v[0], &c->proxy); }},
+    Setting{"proxy.listen",
+            [](const Values& v, Config* c) { return SetProxyListen(v[0], &c->proxy); }},
+    Setting{"proxy.on-write",
+            [](const Values& v, Config* c) { return SetProxyOnWrite(v[0], &c->proxy); }},
+    Setting{"proxy.passthrough",
+            [](const Values& v, Config* c) { return SetProxyPassthrough(v, &c->proxy); },
+            Setting::Shape::kList},
+    Setting{"proxy.target",
+            [](const Values& v, Config* c) { return SetProxyTarget(v[0], &c->proxy); }},
+    Setting{"proxy.wait", [](const Values& v, Config* c) { return SetProxyWait(v[0], &c->proxy); }},
     Setting{"lease.type", [](const Values& v, Config* c) { return SetLeaseType(v[0], &c->lease); }},
     Setting{"lease.url", [](const Values& v, Config* c) { return SetLeaseUrls(v, &c->lease); },
             Setting::Shape::kList},
@@ -261,6 +279,13 @@ constexpr std::array kSettings = {
             [](const Values& v, Config* c) { return SetCurveKey(v[0], &c->security.primary_key); }},
     Setting{"on-replica-write",
             [](const Values& v, Config* c) { return SetOnReplicaWrite(v[0], c); }},
+    Setting{"on-timeout",
+            [](const Values& v, Config* c) { return SetOnTimeout(v[0], &c->sync.degrade); }},
+    Setting{"sync",
+            [](const Values& v, Config* c) { return SetSyncReplicas(v[0], &c->sync.replicas); }},
+    Setting{"sync-databases", SetSyncDatabases, Setting::Shape::kNames},
+    Setting{"sync-timeout",
+            [](const Values& v, Config* c) { return SetSyncTimeout(v[0], &c->sync.timeout); }},
     Setting{"when-away", [](const Values& v, Config* c) { return SetWhenAway(v[0], c); }},
     Setting{"write-timeout", [](const Values& v, Config* c) { return SetWriteTimeout(v[0], c); }},
     Setting{"log.level", [](const Values& v, Config* c) { return SetLogLevel(v[0], c); }},

@@ -27,10 +27,15 @@
 #include "daemon/http/http_server.h"
 #include "daemon/node.h"
 #include "daemon/node_lease.h"
+#include "daemon/node_sync.h"
+#include "daemon/position_files.h"
+#include "daemon/position_waits.h"
+#include "daemon/proxy/proxy.h"
 #include "daemon/session/session_server.h"
 #include "daemon/store/node_directory.h"
 #include "daemon/store/store.h"
 #include "daemon/version.h"
+#include "daemon/wait_requests.h"
 
 namespace litefs {
 namespace {
@@ -52,7 +57,10 @@ class Daemon {
   bool HasLease() const { return config_.lease.type != LeaseConfig::Type::kStatic; }
   void SetPage();
   absl::Status StartHttp();
+  absl::Status StartProxy();
   absl::Status StartLease();
+  void StartPositionFiles();
+  void Moved(const std::string& database, ltx::TxId txid);
   void JoinExports();
   void StopThreads();
   void SignalReady();
@@ -68,10 +76,17 @@ class Daemon {
   std::unique_ptr<store::NodeDirectory> directory_;
   std::unique_ptr<session::StatusFile> status_;
   http::EventFeed events_;
+  NodeSync sync_{&config_, [this](const std::string& database) {
+                   return node_->replication().Stored(database);
+                 }};
   std::unique_ptr<Node> node_;
+  PositionWaits waits_;
   std::unique_ptr<SessionServer> server_;
+  std::unique_ptr<WaitRequests> wait_requests_;
+  std::unique_ptr<PositionFiles> position_files_;  // null: not wanted; made before any thread
   std::unique_ptr<NodeLease> lease_;
   std::unique_ptr<http::HttpServer> http_;
+  std::unique_ptr<proxy::Proxy> proxy_;
   std::vector<std::thread> exports_;
   absl::Status fatal_;
   const std::chrono::nanoseconds started_ = SystemClock().Boot();
@@ -101,25 +116,46 @@ absl::Status Daemon::Start() {
                                                            .make_cluster_id = founds}));
   ASSIGN_OR_RETURN(status_, session::StatusFile::Open(directory_->status_path()));
   SetPage();
-  node_ = std::make_unique<Node>(Node::Parts{.config = &config_,
-                                             .directory = directory_.get(),
-                                             .status = status_.get(),
-                                             .events = &events_,
-                                             .before_close = [this] { JoinExports(); }});
+  node_ = std::make_unique<Node>(Node::Parts{
+      .config = &config_,
+      .directory = directory_.get(),
+      .status = status_.get(),
+      .events = &events_,
+      .before_close =
+          [this] {
+            JoinExports();
+            sync_.Forget();
+          },
+      .on_stored = [this](const auto& database,
+                          const auto& stored) { sync_.Stored(database, stored); },
+      .on_moved = [this](const std::string& database, ltx::TxId txid) { Moved(database, txid); }});
   RETURN_IF_ERROR(node_->Open());
   ASSIGN_OR_RETURN(
       server_,
-      SessionServer::Open({.socket_path = directory_->socket_path(),
-                           .database_directory = directory_->database_directory(),
-                           .status = status_.get(),
-                           .store = &node_->store(),
-                           .on_control =
-                               [this](const std::string& text, session::ControlRespond respond) {
-                                 Control(text, std::move(respond));
-                               },
-                           .stop_when_unused = options_.while_used}));
+      SessionServer::Open(
+          {.socket_path = directory_->socket_path(),
+           .database_directory = directory_->database_directory(),
+           .status = status_.get(),
+           .store = &node_->store(),
+           .on_control =
+               [this](const std::string& text, session::ControlRespond respond) {
+                 Control(text, std::move(respond));
+               },
+           .gate =
+               [this](store::Store::Entry& entry, const session::GateRequest& request,
+                      const session::Defer& defer) {
+                 const bool sync = request.type == ipc::MessageType::kSync;
+                 return sync ? sync_.AtSync(entry, request, defer) : 0;
+               },
+           .welcome_flags =
+               [this](const std::string& database) { return sync_.WelcomeFlags(database); },
+           .stop_when_unused = options_.while_used}));
+  wait_requests_ = std::make_unique<WaitRequests>(
+      server_.get(), &waits_, [this]() -> store::Store& { return node_->store(); });
+  StartPositionFiles();
   RETURN_IF_ERROR(EndpointError(node_->Start(server_.get())));
   RETURN_IF_ERROR(EndpointError(StartHttp()));
+  RETURN_IF_ERROR(EndpointError(StartProxy()));
   RETURN_IF_ERROR(StartLease());
   LogInfo("daemon", fmt::format("ready dir={} node={} cluster={} role={}", config_.dir,
                                 Hex16(directory_->node_id()), directory_->cluster_id(),
@@ -151,6 +187,34 @@ absl::Status Daemon::StartHttp() {
   return absl::OkStatus();
 }
 
+absl::Status Daemon::StartProxy() {
+  const ProxyConfig& config = config_.proxy;
+  if (config.host.empty()) return absl::OkStatus();
+  using Answer = proxy::ProxyOptions::Answer;
+  const auto ask = [this](const nlohmann::json& request, std::function<void(Answer)> answer) {
+    server_->Post([this, text = JsonText(request), answer = std::move(answer)] {
+      Control(text, [answer](const session::ControlAnswer& said) {
+        answer({.error = said.error, .json = nlohmann::json::parse(said.json)});
+      });
+    });
+  };
+  const auto is_primary = [this] {
+    return status_->status().role.load() == static_cast<uint32_t>(ipc::Role::kPrimary) &&
+           !status_->past_lease();
+  };
+  ASSIGN_OR_RETURN(proxy_, proxy::Proxy::Start({.host = config.host,
+                                                .port = config.port,
+                                                .target_host = config.target_host,
+                                                .target_port = config.target_port,
+                                                .database = config.database,
+                                                .passthrough = config.passthrough,
+                                                .wait = config.wait,
+                                                .redirect = config.redirect,
+                                                .ask = ask,
+                                                .is_primary = is_primary}));
+  return absl::OkStatus();
+}
+
 absl::Status Daemon::StartLease() {
   lease_ = std::make_unique<NodeLease>(
       NodeLease::Parts{.config = &config_,
@@ -166,8 +230,34 @@ absl::Status Daemon::StartLease() {
   return HasLease() ? lease_->Start() : absl::OkStatus();
 }
 
+void Daemon::StartPositionFiles() {
+  if (!config_.position_files) return;
+  position_files_ = std::make_unique<PositionFiles>(PositionFiles::Parts{
+      .server = server_.get(),
+      .directory = directory_->database_directory(),
+      .temporary_directory = directory_->temporary_path(),
+      .store = [this]() -> store::Store& { return node_->store(); },
+      .following =
+          [this] {
+            const NodeReplication::Following following = node_->replication().FollowingNow();
+            return PositionFiles::Following{.primary_host = following.primary_host,
+                                            .lag_ms = following.lag_ms};
+          }});
+  position_files_->Start();
+}
+
+void Daemon::Moved(const std::string& database, ltx::TxId txid) {
+  if (database.empty()) {
+    waits_.WakeAll();
+  } else {
+    waits_.Moved(database, txid);
+  }
+  if (position_files_ != nullptr) position_files_->Moved(database);
+}
+
 void Daemon::StopThreads() {
   http_.reset();
+  proxy_.reset();
   JoinExports();
   if (node_ != nullptr) node_->Stop();
 }
@@ -196,6 +286,11 @@ void Daemon::Control(const std::string& text, session::ControlRespond respond) {
     respond({.json = JsonText(nlohmann::json{{"while_used", options_.while_used}})});
   } else if (what == "pos") {
     Position(field("database"), respond);
+  } else if (what == "primary-proxy") {
+    respond(
+        {.json = JsonText(nlohmann::json{{"proxy", node_->replication().FollowingNow().proxy}})});
+  } else if (what == "wait") {
+    wait_requests_->Handle(request, std::move(respond));
   } else if (what == "sync") {
     server_->CaptureAll();
     respond({.json = "{}"});
@@ -310,10 +405,13 @@ nlohmann::json Daemon::Status() {
                  {"error", info.error}});
     nlohmann::json lag = node_->replication().LagJson(entry->database->name(), info.position);
     if (!lag.is_null()) json["lag"] = std::move(lag);
+    nlohmann::json sync = sync_.StatusJson(*entry);
+    if (!sync.is_null()) json["sync"] = std::move(sync);
     databases.push_back(std::move(json));
   }
   nlohmann::json counters_json = CountersJson(counters, *server_);
   node_->replication().AddCountersTo(&counters_json);
+  sync_.AddCountersTo(&counters_json);
   const auto uptime =
       std::chrono::duration_cast<std::chrono::milliseconds>(SystemClock().Boot() - started_);
   return {{"version", kVersion},
@@ -324,6 +422,7 @@ nlohmann::json Daemon::Status() {
           {"dir", config_.dir},
           {"uptime_ms", uptime.count()},
           {"databases", databases},
+          {"waits", waits_.size()},
           {"lease", lease_->StatusJson()},
           {"replication", node_->replication().StatusJson()},
           {"archive", node_->archive().StatusJson()},

@@ -52,6 +52,7 @@ absl::Status Node::OpenStore() {
              parts_.events->Publish({.database = name, .min_txid = min, .max_txid = max});
              if (replication_ != nullptr) replication_->Committed(name, min, max);
              if (archive_ != nullptr) archive_->Committed(name);
+             parts_.on_moved(name, max);
            }}));
   MutexLock lock(mu_);
   store_ = std::move(store);
@@ -122,7 +123,7 @@ absl::Status Node::StartReplication() {
   auto replication = std::make_unique<NodeReplication>(
       *parts_.config,
       NodeReplication::Role{.primary = primary_, .cluster_id = cluster_id(), .upstream = upstream_},
-      parts_.directory, store_.get());
+      parts_.directory, store_.get(), parts_.on_stored);
   {
     MutexLock lock(mu_);
     replication_ = std::move(replication);
@@ -184,6 +185,7 @@ absl::Status Node::Reopen(bool primary) {
   RETURN_IF_ERROR(StartTasks());
   LogInfo("daemon", fmt::format("role={}", primary ? "primary" : "replica"));
   parts_.events->Publish({.kind = http::Event::Kind::kRole});
+  parts_.on_moved("", 0);
   return absl::OkStatus();
 }
 

@@ -124,6 +124,11 @@ absl::StatusOr<ltx::Position> ReplicaChain::ReceiveBytes(const std::string& data
   return position;
 }
 
+absl::Status ReplicaChain::Sync(const std::string& database) {
+  store::Store::Entry* const entry = store_->Find(database);
+  return entry == nullptr ? absl::OkStatus() : entry->replica->SyncStored();
+}
+
 absl::Status ReplicaChain::Drop(const std::string& database) {
   // (I2) A deletion is a transaction of the chain.  That the primary does not know the database at
   // all is none: its .litefs/ may have been removed, and the file here may be the last copy.

@@ -52,6 +52,7 @@ class ReplicaChain final : public replication::ChainSink {
                                              std::span<const std::byte> ltx_file) override;
   absl::StatusOr<replication::PageSums> Sums(const std::string& database,
                                              uint64_t max_pages) override;
+  absl::Status Sync(const std::string& database) override;
   absl::Status Drop(const std::string& database) override;
   absl::StatusOr<UniqueFd> SpoolFile() override;
 

@@ -6,6 +6,7 @@
 #include "common/hex.h"
 #include "common/log.h"
 #include "common/status_macros.h"
+#include "daemon/config_values.h"
 
 namespace litefs {
 namespace {
@@ -66,8 +67,9 @@ void NodeReplication::MakeClient() {
                 }
               },
           .on_session =
-              [this](const std::string& cluster_id, uint64_t epoch, const std::string& path) {
-                if (server_ != nullptr) server_->Renew(cluster_id, epoch, path);
+              [this](const std::string& cluster_id, uint64_t epoch, const std::string& path,
+                     const std::string& proxy) {
+                if (server_ != nullptr) server_->Renew(cluster_id, epoch, path, proxy);
               }},
       sink_.get());
 }
@@ -95,6 +97,9 @@ absl::Status NodeReplication::StartServer() {
           .epoch = node_->epoch(),
           .publish = replication.publish,
           .security = security_,
+          .durable = role_.primary && config_.syncs(),
+          .proxy = role_.primary ? config_.proxy.url() : "",
+          .on_stored = on_stored_,
           .dial = replication.dial,
           .upstream = upstream},
       source_.get());
@@ -108,6 +113,27 @@ absl::Status NodeReplication::StartServer() {
 std::vector<replication::PeerStatus> NodeReplication::Peers() const {
   MutexLock lock(server_mu_);
   return server_ == nullptr ? std::vector<replication::PeerStatus>() : server_->Peers();
+}
+
+NodeReplication::Following NodeReplication::FollowingNow() {
+  if (client_ == nullptr) return {};
+  const replication::ClientStatus status = client_->Status();
+  Following following{.proxy = status.proxy};
+  const std::optional<Endpoint> endpoint = ParseEndpoint(role_.upstream);
+  following.primary_host = !endpoint                ? status.primary_node_id
+                           : endpoint->host.empty() ? endpoint->path
+                                                    : endpoint->host;
+  std::vector<replication::DatabaseState> here;
+  for (store::Store::Entry* entry : store_->All()) {
+    here.push_back({entry->database->name(), entry->database->position()});
+  }
+  following.lag_ms = client_->lag().OfNode(here).time_ms;
+  return following;
+}
+
+std::vector<ltx::Position> NodeReplication::Stored(const std::string& database) const {
+  MutexLock lock(server_mu_);
+  return server_ == nullptr ? std::vector<ltx::Position>() : server_->directory().Stored(database);
 }
 
 bool NodeReplication::AwaitConfirmation(std::chrono::milliseconds limit,

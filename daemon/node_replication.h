@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,9 +39,18 @@ class NodeReplication {
     std::string cluster_id{};  // a replica's; empty: it joins its primary's
     std::string upstream{};    // a replica's: whom it follows; empty: not known yet, or `accept`
   };
+  // Called on a thread of its own when a replica has confirmed something of a database, with what
+  // each replica has stored of it.
+  using OnStored =
+      std::function<void(const std::string& database, const std::vector<ltx::Position>& stored)>;
   // All must outlive this.
-  NodeReplication(const Config& config, Role role, store::NodeDirectory* node, store::Store* store)
-      : config_(config), role_(std::move(role)), node_(node), store_(store) {}
+  NodeReplication(const Config& config, Role role, store::NodeDirectory* node, store::Store* store,
+                  OnStored on_stored)
+      : config_(config),
+        role_(std::move(role)),
+        node_(node),
+        store_(store),
+        on_stored_(std::move(on_stored)) {}
   ~NodeReplication() { Stop(); }
   NodeReplication(const NodeReplication&) = delete;
   NodeReplication& operator=(const NodeReplication&) = delete;
@@ -53,6 +63,15 @@ class NodeReplication {
   bool running() const { return running_; }
   // Who is served, as PeerDirectory has it.  Any thread, while this is neither started nor stopped.
   std::vector<replication::PeerStatus> Peers() const EXCLUDES(server_mu_);
+  // What a replica knows of the primary; all empty on a primary.  The main thread.
+  struct Following {
+    std::string primary_host{};        // of the node that is followed; its id, if it dials us
+    std::string proxy{};               // URL of the primary's HTTP proxy
+    std::optional<uint64_t> lag_ms{};  // as in StatusJson
+  };
+  Following FollowingNow();
+  // What each replica has confirmed of a database.  Likewise.
+  std::vector<ltx::Position> Stored(const std::string& database) const EXCLUDES(server_mu_);
 
   // Returns when is_so(), which is asked at first and whenever a replica has confirmed something,
   // or after limit; whether it is so.  With the thread of Start.
@@ -80,6 +99,7 @@ class NodeReplication {
   const Role role_;
   store::NodeDirectory* const node_;
   store::Store* const store_;
+  const OnStored on_stored_;
   replication::Security security_;
   std::unique_ptr<store::Applier> applier_;
   std::unique_ptr<ReplicaChain> sink_;

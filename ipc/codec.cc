@@ -77,7 +77,7 @@ size_t Encode(const Hello& m, std::span<char> out) {
 }
 size_t Encode(const Welcome& m, std::span<char> out) {
   return Write(out, MessageType::kWelcome, uint64_t{m.version}, uint64_t{m.error},
-               static_cast<uint64_t>(m.role), uint64_t{m.bell_slot}, m.text);
+               static_cast<uint64_t>(m.role), uint64_t{m.bell_slot}, m.text, m.flags);
 }
 size_t Encode(const Dirty& m, std::span<char> out) {
   return Write(out, MessageType::kDirty, m.ranges);
@@ -94,6 +94,9 @@ size_t Encode(const Done& m, std::span<char> out) {
 size_t Encode(const Bell&, std::span<char> out) { return Write(out, MessageType::kBell); }
 size_t Encode(const Drain& m, std::span<char> out) {
   return Write(out, MessageType::kDrain, m.id, static_cast<uint64_t>(m.reason));
+}
+size_t Encode(const Sync& m, std::span<char> out) {
+  return Write(out, MessageType::kSync, m.id, m.waited_ms);
 }
 size_t Encode(const Reply& m, std::span<char> out) {
   return Write(out, MessageType::kReply, m.id, uint64_t{m.error});
@@ -131,6 +134,7 @@ bool Decode(std::string_view data, Welcome* m) {
   m->role = p.Enum(Role::kReplica);
   m->bell_slot = p.Word();
   m->text = p.Text();
+  m->flags = p.Number();
   return p.Ok();
 }
 bool Decode(std::string_view data, Dirty* m) {
@@ -160,7 +164,13 @@ bool Decode(std::string_view data, Bell*) { return Parser(data, MessageType::kBe
 bool Decode(std::string_view data, Drain* m) {
   Parser p(data, MessageType::kDrain);
   m->id = p.Number();
-  m->reason = p.Enum(DrainReason::kSync);
+  m->reason = p.Enum(DrainReason::kUnlink);
+  return p.Ok();
+}
+bool Decode(std::string_view data, Sync* m) {
+  Parser p(data, MessageType::kSync);
+  m->id = p.Number();
+  m->waited_ms = p.Number();
   return p.Ok();
 }
 bool Decode(std::string_view data, Reply* m) {

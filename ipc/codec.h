@@ -51,6 +51,7 @@ struct Welcome {
   Role role = Role::kPrimary;
   uint32_t bell_slot = 0;
   std::string_view text;
+  uint64_t flags = 0;
 };
 struct Dirty {
   RangesView ranges;
@@ -71,6 +72,10 @@ struct Bell {};
 struct Drain {
   uint64_t id = 0;
   DrainReason reason = DrainReason::kRestart;
+};
+struct Sync {
+  uint64_t id = 0;
+  uint64_t waited_ms = 0;
 };
 struct Reply {
   uint64_t id = 0;
@@ -95,6 +100,7 @@ size_t Encode(const Commit& message, std::span<char> out);
 size_t Encode(const Done& message, std::span<char> out);
 size_t Encode(const Bell& message, std::span<char> out);
 size_t Encode(const Drain& message, std::span<char> out);
+size_t Encode(const Sync& message, std::span<char> out);
 size_t Encode(const Reply& message, std::span<char> out);
 size_t Encode(const Control& message, std::span<char> out);
 size_t Encode(const ControlReply& message, std::span<char> out);
@@ -114,6 +120,7 @@ bool Decode(std::string_view data, Commit* message);
 bool Decode(std::string_view data, Done* message);
 bool Decode(std::string_view data, Bell* message);
 bool Decode(std::string_view data, Drain* message);
+bool Decode(std::string_view data, Sync* message);
 bool Decode(std::string_view data, Reply* message);
 bool Decode(std::string_view data, Control* message);
 bool Decode(std::string_view data, ControlReply* message);

@@ -15,7 +15,7 @@
 
 namespace litefs::ipc {
 
-inline constexpr uint32_t kProtocolVersion = 3;
+inline constexpr uint32_t kProtocolVersion = 4;
 
 // A directory that a daemon manages holds this directory; the socket lies in it.
 inline constexpr char kControlDirectory[] = ".litefs";
@@ -34,6 +34,10 @@ inline constexpr uint32_t kErrorForeign = 2;
 // The app has asked for no lock on the database (nolock, unix-none, unix-dotfile): nothing shows
 // when it is in a transaction.
 inline constexpr uint64_t kHelloLockless = 1;
+// Welcome's flags: a commit waits for replicas (kSync) once it is done; and does so for as long as
+// it takes, even if the daemon is away.
+inline constexpr uint64_t kWelcomeSync = 1;
+inline constexpr uint64_t kWelcomeSyncWait = 2;
 inline constexpr size_t kMaxDatabaseNameBytes = 247;  // its -journal fits NAME_MAX
 
 // The first field of every message.  Never change the number of a released type.
@@ -46,6 +50,7 @@ enum class MessageType : uint32_t {
   kDone = 5,     // the commit point's call has returned
   kBell = 6,     // a WAL commit; only sent while the daemon sleeps
   kDrain = 7,    // [R] WAL frames are about to vanish: answer when all committed ones are captured
+  kSync = 8,     // [R] a commit is done: answer when enough replicas have stored it
   // Command line to daemon.
   kControl = 20,  // [R] a request in JSON
   // Daemon to the others.
@@ -55,7 +60,7 @@ enum class MessageType : uint32_t {
 };
 
 // kHello: version, pid, database file name, st_dev, st_ino, program name, flags (kHelloLockless)
-// kWelcome: version, errno, role, bell slot, message; carries the status file's descriptor
+// kWelcome: version, errno, role, bell slot, message, flags; carries the status file's descriptor
 //           (SCM_RIGHTS) when errno is 0.
 // kDirty: ranges
 // kPrepare: flags, ranges
@@ -63,7 +68,9 @@ enum class MessageType : uint32_t {
 // kDone: errno of the call (0: the transaction is committed)
 // kBell: -
 // kDrain: request id, reason
-// kReply: request id, errno
+// kSync: request id, how long the commit has waited so far (milliseconds)
+// kReply: request id, errno.  Of kSync: EAGAIN, not yet: ask again; EBUSY, it is not in the chain
+//         yet; EIO, it never will be known
 // kControl: request id, JSON        kControlReply: request id, errno, JSON (may carry a descriptor)
 //
 // "ranges" is one byte string of DirtyRange structs, host byte order.
@@ -78,7 +85,7 @@ inline constexpr uint64_t kFlagSynced = 1;   // the app syncs the database: sync
 inline constexpr uint64_t kFlagUnknown = 2;  // ranges were lost (daemon restart): compare all pages
 inline constexpr uint64_t kFlagRecheck = 4;  // no commit is claimed (lock release, MEMORY, OFF)
 
-enum class DrainReason : uint32_t { kRestart = 1, kTruncate = 2, kUnlink = 3, kSync = 4 };
+enum class DrainReason : uint32_t { kRestart = 1, kTruncate = 2, kUnlink = 3 };
 
 enum class Role : uint32_t { kPrimary = 1, kReplica = 2 };
 

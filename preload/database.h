@@ -23,6 +23,7 @@ struct Session {
   uint64_t socket_device = 0;  // of fd, to know it again: the app may have closed or replaced it
   uint64_t socket_inode = 0;
   uint32_t bell_slot = 0;
+  uint64_t flags = 0;  // Welcome's, of the newest session
   uint64_t last_request = 0;
   uint32_t refusal = 0;  // why the last attempt failed for good: an errno; 0: it did not
   // The status file of the newest session, also after its end; null before the first.

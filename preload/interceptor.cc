@@ -22,6 +22,7 @@ constexpr size_t kMaxPath = 4096;
 constexpr size_t kHeadBytes = 32;  // enough of a write to know it by
 constexpr int64_t kFirstLockPauseNs = 100'000;
 constexpr int64_t kLastLockPauseNs = 10'000'000;
+constexpr int64_t kSyncPauseNs = 5'000'000;
 
 // The process that the tables describe.
 constinit std::atomic<long> owner_pid{0};
@@ -254,10 +255,20 @@ void Call::Finished(int64_t result, int error) {
   const bool effect = result > 0 || (result == 0 && plan_.after != After::kNoteRange);
   if (!committing_ && (plan_.after == After::kNothing || !effect)) return;
   if (db_->foreign.load()) return;
-  FutexLockHolder hold(db_->lock);
-  SessionChannel channel(*db_);
+  bool waits;
+  {
+    FutexLockHolder hold(db_->lock);
+    SessionChannel channel(*db_);
+    waits = Tell(channel, effect ? result : -1, error) && channel.synchronous();
+  }
+  if (waits) AwaitReplicas();
+}
+
+// Whether the call has ended a transaction.  result: -1 if the call had no effect.
+bool Call::Tell(SessionChannel& channel, int64_t result, int error) {
+  bool commits = committing_ && error == 0;
   if (committing_) channel.Done(error);
-  if (!effect) return;
+  if (result < 0) return commits;
   if (plan_.after == After::kNoteRange) {
     const auto length = static_cast<uint64_t>(result);
     channel.Note({positional_ ? range_.offset : Position(fd_) - length, length});
@@ -265,9 +276,28 @@ void Call::Finished(int64_t result, int error) {
     struct stat info {};
     if (Stat(fd_, &info)) channel.NoteSize(static_cast<uint64_t>(info.st_size));
   } else if (plan_.after == After::kBell) {
-    channel.Bell();
+    commits = true;
+    if (!channel.synchronous()) channel.Bell();
   } else if (plan_.after == After::kRecheck && db_->noted.load()) {
-    if (channel.Commit(ipc::kFlagRecheck, true) == 0) channel.Done(0);
+    commits = channel.Commit(ipc::kFlagRecheck, true) == 0;
+    if (commits) channel.Done(0);
+  }
+  return commits;
+}
+
+// The lock is free between the questions: other threads have their turns, and fork.
+void Call::AwaitReplicas() {
+  const bool exclusive = plan_.before == Before::kCommit;
+  const int64_t started = ipc::MonotonicNow();
+  for (;;) {
+    int rc;
+    {
+      FutexLockHolder hold(db_->lock);
+      rc = SessionChannel(*db_).Sync(started, exclusive);
+    }
+    if (exclusive && rc != -EAGAIN) late_error_ = -rc;
+    if (rc != -EAGAIN) return;
+    ipc::Pause(kSyncPauseNs);
   }
 }
 

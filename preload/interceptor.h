@@ -20,6 +20,8 @@ namespace litefs::preload {
 // The fast path: false for every descriptor that is none of our business.
 inline bool Watched(int fd) { return !fd_table.Get(fd).empty(); }
 
+class SessionChannel;
+
 class Call {
  public:
   bool refused() const { return refusal_ != 0; }
@@ -29,11 +31,13 @@ class Call {
     return -1;
   }
   int refusal() const { return refusal_; }
-  // Passes the result of the real call on, errno too.
+  // Passes the result of the real call on, errno too; or fails with what has failed since.
   template <typename Result>
   Result Finish(Result result) {
     Finished(result, result < 0 ? errno : 0);
-    return result;
+    if (late_error_ == 0) return result;
+    errno = late_error_;
+    return -1;
   }
   // True if the real call's lock was refused for the daemon's sake, who will let go of it in a
   // moment, and some time has passed: the call is to be made again.
@@ -47,12 +51,15 @@ class Call {
  private:
   friend class Interceptor;
   void Finished(int64_t result, int error);
+  bool Tell(SessionChannel& channel, int64_t result, int error);
+  void AwaitReplicas();
 
   Database* db_ = nullptr;
   FileKind kind_ = FileKind::kDatabase;
   Plan plan_;
   int fd_ = -1;
   int refusal_ = 0;
+  int late_error_ = 0;
   bool committing_ = false;  // the daemon awaits kDone
   bool positional_ = true;
   ipc::DirtyRange range_;

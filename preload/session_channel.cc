@@ -170,6 +170,7 @@ int SessionChannel::Greet(int fd, int64_t deadline) {
     } else if (welcome.version == ipc::kProtocolVersion) {
       error = MapStatus(status_fd);
       session_.bell_slot = welcome.bell_slot % ipc::kBellCount;
+      session_.flags = welcome.flags;
     }
   }
   if (error == -EPROTO && session_.refusal == 0) {
@@ -447,6 +448,31 @@ void SessionChannel::Bell() {
   session_.bells->bells[session_.bell_slot].fetch_add(1);
   if (session_.bells->sleeping.load() == 0) return;
   if (Send(ipc::Bell{}, ReplyDeadline()) < 0) Drop();
+}
+
+int SessionChannel::SyncWithoutDaemon(int64_t waited, bool exclusive) {
+  if (db_.foreign.load()) return 0;
+  if (waited < Timeout(kAbsentTimeoutNs) && !RefusedForGood()) return -EAGAIN;
+  if (MayContinue() || (session_.flags & ipc::kWelcomeSyncWait) == 0) return 0;
+  return exclusive ? -EIO : -EAGAIN;
+}
+
+int SessionChannel::Sync(int64_t started, bool exclusive) {
+  if (session_.next_probe_ns != 0 && MayContinue()) return 0;
+  const int64_t waited = ipc::MonotonicNow() - started;
+  if (ConnectBy(ReplyDeadline()) < 0) return SyncWithoutDaemon(waited, exclusive);
+  if (!synchronous()) return 0;  // a new daemon
+  const uint64_t id = ++session_.last_request;
+  int rc = Send(ipc::Sync{id, static_cast<uint64_t>(waited / kNanosPerMilli)}, ReplyDeadline());
+  if (rc == 0) rc = Await(id, ReplyDeadline());
+  if (rc < 0) {
+    Drop();
+    return -EAGAIN;
+  }
+  if (rc == EBUSY && exclusive && Commit(ipc::kFlagRecheck, false) == 0) Done(0);
+  if (rc == EBUSY || rc == EAGAIN) return -EAGAIN;
+  if (rc != 0) ShimLog("a commit is not known to be replicated", db_.NameText());
+  return rc == 0 ? 0 : -EIO;
 }
 
 }  // namespace litefs::preload

@@ -54,6 +54,12 @@ class SessionChannel {
   // if told so.
   int Drain(ipc::DrainReason reason, bool wait);
   void Bell();
+  // Whether a commit waits for replicas, as the newest daemon has said.
+  bool synchronous() const { return (session_.flags & ipc::kWelcomeSync) != 0; }
+  // A commit was done at the time started (MonotonicNow), and SQLite has not gone on yet: 0 when
+  // enough replicas have stored it, or need not; -EAGAIN: ask again after a pause without the lock;
+  // -EIO: it may be known here only.  exclusive: the app holds EXCLUSIVE, and can be told of -EIO.
+  int Sync(int64_t started, bool exclusive);
 
   // Closes the session.  In a forked child this closes the child's copy; the parent's lives on.
   void End();
@@ -81,6 +87,7 @@ class SessionChannel {
   template <typename Message>
   int Send(const Message& message, int64_t deadline);
   int Await(uint64_t id, int64_t deadline);
+  int SyncWithoutDaemon(int64_t waited, bool exclusive);
   int CommitOnce(uint64_t flags, int64_t deadline, int* answer);
   void MoveToSent();
   void ReturnToPending();

@@ -21,6 +21,7 @@
 #include "daemon/cli/role_command.h"
 #include "daemon/cli/run_command.h"
 #include "daemon/cli/status_command.h"
+#include "daemon/cli/wait_command.h"
 #include "daemon/version.h"
 
 namespace litefs {
@@ -96,6 +97,7 @@ int RunCommandLine(int argc, char** argv) {
   AddDaemonCommand(app, &exit_code);
   AddStatusCommand(app, &exit_code);
   AddPosCommand(app, &exit_code);
+  AddWaitCommand(app, &exit_code);
   AddExportCommand(app, &exit_code);
   AddRoleCommands(app, &exit_code);
   AddBranchesCommands(app, &exit_code);

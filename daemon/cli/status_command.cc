@@ -31,6 +31,18 @@ std::string LagText(const nlohmann::json& lag) {
       time);
 }
 
+// Empty where commits wait for nobody, or need not wait long.
+std::string SyncText(const nlohmann::json& database) {
+  const nlohmann::json sync = database.value("sync", nlohmann::json());
+  if (Flag(sync, "degraded")) {
+    return fmt::format("{}: commits do not wait for replicas, {} of {} have all\n",
+                       Text(database, "name"), Number(sync, "stored_by"), Number(sync, "replicas"));
+  }
+  if (Number(sync, "waiting") == 0) return "";
+  return fmt::format("{}: {} commits wait for {} replicas\n", Text(database, "name"),
+                     Number(sync, "waiting"), Number(sync, "replicas"));
+}
+
 std::string DatabaseTable(const nlohmann::json& status) {
   const bool lags = Text(status, "role") == "replica";
   Rows rows = {{"DATABASE", "TXID", "CHECKSUM", "SIZE", "JOURNAL", "LTX FILES", "SESSIONS"}};
@@ -48,6 +60,7 @@ std::string DatabaseTable(const nlohmann::json& status) {
     if (lags) rows.back().push_back(LagText(database.value("lag", nlohmann::json())));
     const std::string error = Text(database, "error");
     if (!error.empty()) errors += fmt::format("{}: {}\n", Text(database, "name"), error);
+    errors += SyncText(database);
   }
   if (rows.size() == 1) return "no databases yet\n";
   return Table(rows) + (errors.empty() ? "" : "\n" + errors);

@@ -40,6 +40,23 @@ absl::Status SetAside(const std::string& directory, const std::string& name) {
   return Rename(directory + "/" + name, path);
 }
 
+// More are synced with the whole file system: at a daemon's start, or after a long time without.
+constexpr size_t kSyncedOneByOne = 16;
+
+absl::Status SyncFiles(const std::string& directory, const std::vector<std::string>& paths) {
+  if (paths.size() > kSyncedOneByOne) {
+    ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(directory, O_RDONLY | O_DIRECTORY));
+    return ::syncfs(fd.get()) == 0 ? absl::OkStatus() : ErrnoStatus("sync " + directory, errno);
+  }
+  for (const std::string& path : paths) {
+    const absl::StatusOr<UniqueFd> fd = OpenFile(path, O_RDONLY);
+    if (absl::IsNotFound(fd.status())) continue;  // pruned since
+    RETURN_IF_ERROR(fd.status());
+    RETURN_IF_ERROR(SyncData(fd->get(), path));
+  }
+  return SyncDirectory(directory);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LtxLog>> LtxLog::Open(const std::string& directory,
@@ -122,6 +139,25 @@ absl::Status LtxLog::Append(const std::string& temporary, const LtxFileRef& file
   files_.back().end_bytes = end_bytes_ += file.size_bytes;
   size_bytes_ += DiskBytes(file.size_bytes);
   return absl::OkStatus();
+}
+
+absl::Status LtxLog::Sync() {
+  std::vector<std::string> paths;
+  ltx::TxId end = 0;
+  {
+    MutexLock lock(mu_);
+    if (!sync_error_.ok()) return sync_error_;
+    for (auto file = files_.rbegin(); file != files_.rend() && file->max_txid > synced_; ++file) {
+      paths.push_back(PathOf(*file));
+    }
+    if (paths.empty()) return absl::OkStatus();
+    end = files_.back().max_txid;
+  }
+  const absl::Status status = SyncFiles(directory_, paths);
+  MutexLock lock(mu_);
+  if (status.ok()) synced_ = end;
+  sync_error_ = status;
+  return status;
 }
 
 absl::StatusOr<LtxFileRef> LtxLog::FileAfter(const ltx::Position& from) const {
@@ -210,6 +246,7 @@ bool LtxLog::Prune(int64_t oldest_ms, uint64_t max_bytes, ltx::TxId keep_after) 
 absl::Status LtxLog::MoveAway(const std::string& destination) {
   RETURN_IF_ERROR(MakeDirectory(destination));
   MutexLock lock(mu_);
+  synced_ = 0;
   while (!files_.empty()) {
     const LtxFileRef& file = files_.front();
     RETURN_IF_ERROR(Rename(PathOf(file),

@@ -56,6 +56,10 @@ class LtxLog {
   // REQUIRES: file follows tip(), or is a snapshot and the chain is empty.
   absl::Status Append(const std::string& temporary, const LtxFileRef& file);
 
+  // Makes durable every file of the chain.  An error stays, since the system may have dropped what
+  // it could not write: what is in the chain then counts only after a restart has read it.
+  absl::Status Sync() EXCLUDES(mu_);
+
   // The file that begins where from ends.  kNotFound: from is the tip.  kOutOfRange: from is not
   // in the chain (pruned, or another branch).
   absl::StatusOr<LtxFileRef> FileAfter(const ltx::Position& from) const;
@@ -95,6 +99,8 @@ class LtxLog {
   std::deque<LtxFileRef> files_ GUARDED_BY(mu_);
   uint64_t size_bytes_ GUARDED_BY(mu_) = 0;
   uint64_t end_bytes_ GUARDED_BY(mu_) = 0;
+  ltx::TxId synced_ GUARDED_BY(mu_) = 0;  // by Sync
+  absl::Status sync_error_ GUARDED_BY(mu_);
 };
 
 }  // namespace litefs::db

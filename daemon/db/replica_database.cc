@@ -176,6 +176,11 @@ absl::Status ReplicaDatabase::ReadCommitted(ltx::PageNo pgno, std::span<std::byt
   return file_->ReadPage(pgno, page);
 }
 
+absl::Status ReplicaDatabase::SyncStored() {
+  MutexLock lock(receive_mu_);
+  return chain_->log().Sync();
+}
+
 ltx::Position ReplicaDatabase::stored_position() {
   MutexLock lock(receive_mu_);
   if (!needs_snapshot_) return chain_->log().tip();

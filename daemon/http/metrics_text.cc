@@ -29,13 +29,21 @@ constexpr std::array kDatabaseMetrics = {
     Metric{"sessions", "sessions", "gauge", "Connected processes that write the database."},
     Metric{"reconciled", "reconciled_total", "counter",
            "Transactions made by comparing: written without the shim, or while no daemon ran."},
-    Metric{"lag_transactions", "lag_transactions", "gauge", "Transactions behind the primary."},
-    Metric{"lag_bytes", "lag_bytes", "gauge", "Bytes of LTX files behind the primary."},
-    Metric{"lag_ms", "lag_seconds", "gauge", "How old what this replica shows is.", 0.001},
+    Metric{"lag.transactions", "lag_transactions", "gauge", "Transactions behind the primary."},
+    Metric{"lag.bytes", "lag_bytes", "gauge", "Bytes of LTX files behind the primary."},
+    Metric{"lag.ms", "lag_seconds", "gauge", "How old what this replica shows is.", 0.001},
+    Metric{"sync.replicas", "sync_replicas", "gauge", "Replicas that a commit waits for."},
+    Metric{"sync.stored_by", "sync_stored_by", "gauge", "Replicas that have all of it."},
+    Metric{"sync.waiting", "sync_waiting", "gauge", "Commits that wait for replicas now."},
+    Metric{"sync.degraded", "sync_degraded", "gauge", "Whether commits do not wait any more."},
 };
 
-// Numbers, flags and 16-digit positions of the status.
-std::optional<double> NumberOf(const Json& json, const char* key) {
+// Numbers, flags and 16-digit positions of the status; "a.b" is the b of an object a.
+std::optional<double> NumberOf(const Json& json, const std::string& key) {
+  if (const size_t dot = key.find('.'); dot != std::string::npos) {
+    const auto inner = json.find(key.substr(0, dot));
+    return inner == json.end() ? std::nullopt : NumberOf(*inner, key.substr(dot + 1));
+  }
   const auto found = json.find(key);
   if (found == json.end()) return std::nullopt;
   if (found->is_boolean()) return found->get<bool>() ? 1 : 0;

@@ -108,6 +108,9 @@ class ChainSink {
   virtual absl::StatusOr<ltx::Position> ReceiveBytes(const std::string& database,
                                                      std::span<const std::byte> ltx_file) = 0;
 
+  // Makes durable what States says of this database.  An error stays: what was written may be lost.
+  virtual absl::Status Sync(const std::string& database) = 0;
+
   // The primary no longer has this database.
   virtual absl::Status Drop(const std::string& database) = 0;
 

@@ -35,7 +35,10 @@ template <class V>
 void Fields(V& v, auto& b) requires requires {
   b.publishes;
 }
-{ v.Text(b.node_id, kMaxNodeIdBytes), v.Flag(b.publishes), v.Text(b.path, kMaxPathBytes); }
+{
+  v.Text(b.node_id, kMaxNodeIdBytes), v.Flag(b.publishes), v.Text(b.path, kMaxPathBytes),
+      v.Flag(b.durable), v.Text(b.proxy, kMaxProxyBytes);
+}
 template <class V>
 void Fields(V& v, auto& b) requires requires {
   b.code;

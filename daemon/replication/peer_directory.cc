@@ -1,6 +1,7 @@
 #include "daemon/replication/peer_directory.h"
 
 #include <chrono>
+#include <string_view>
 
 #include "common/clock.h"
 
@@ -31,12 +32,29 @@ void PeerDirectory::Seen(const std::string& key) {
 
 void PeerDirectory::Acknowledged(const std::string& key, const std::string& database,
                                  const ltx::Position& position) {
+  {
+    MutexLock lock(mu_);
+    const auto it = peers_.find(key);
+    if (it == peers_.end()) return;
+    it->second.acknowledged[database] = position;
+    ++acknowledgements_;
+    acknowledged_.NotifyAll();
+  }
+  if (on_acknowledged_ != nullptr) on_acknowledged_(database);
+}
+
+std::vector<ltx::Position> PeerDirectory::Stored(const std::string& database) const {
+  std::map<std::string_view, ltx::Position> by_node;
   MutexLock lock(mu_);
-  const auto it = peers_.find(key);
-  if (it == peers_.end()) return;
-  it->second.acknowledged[database] = position;
-  ++acknowledgements_;
-  acknowledged_.NotifyAll();
+  for (const auto& [key, entry] : peers_) {
+    const auto it = entry.acknowledged.find(database);
+    if (it == entry.acknowledged.end()) continue;
+    ltx::Position& most = by_node[entry.node_id];
+    if (it->second.txid >= most.txid) most = it->second;
+  }
+  std::vector<ltx::Position> stored;
+  for (const auto& [node, position] : by_node) stored.push_back(position);
+  return stored;
 }
 
 void PeerDirectory::ForgetDatabase(const std::string& database) {

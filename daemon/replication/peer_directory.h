@@ -5,8 +5,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/mutex.h"
@@ -28,9 +30,15 @@ class PeerDirectory {
   void Seen(const std::string& key) EXCLUDES(mu_);
   void Acknowledged(const std::string& key, const std::string& database,
                     const ltx::Position& position) EXCLUDES(mu_);
+  // Called after each Acknowledged, with the database, on its thread.  Before the first of them.
+  void set_on_acknowledged(std::function<void(const std::string& database)> on_acknowledged) {
+    on_acknowledged_ = std::move(on_acknowledged);
+  }
   void ForgetDatabase(const std::string& database) EXCLUDES(mu_);
 
   std::vector<PeerStatus> Snapshot() const EXCLUDES(mu_);
+  // What each node has confirmed of a database: the most, if it is connected more than once.
+  std::vector<ltx::Position> Stored(const std::string& database) const EXCLUDES(mu_);
   // How often anything has been confirmed; and returns when that is not seen any more, or after the
   // time-out.
   uint64_t acknowledgements() const EXCLUDES(mu_);
@@ -43,6 +51,7 @@ class PeerDirectory {
     int64_t seen_ms = 0;
   };
 
+  std::function<void(const std::string& database)> on_acknowledged_;
   mutable Mutex mu_;
   mutable CondVar acknowledged_;
   uint64_t acknowledgements_ GUARDED_BY(mu_) = 0;

@@ -38,6 +38,7 @@ milliseconds ReconnectDelay(int attempts) {
 ReplicationClient::ReplicationClient(Options options, ChainSink* sink)
     : options_(std::move(options)),
       status_(options_.clock),
+      sink_(sink),
       follower_(sink, &status_),
       cluster_id_(options_.cluster_id),
       highest_epoch_(options_.epoch) {}
@@ -345,12 +346,13 @@ void ReplicationClient::OnWelcome(const Envelope& envelope, const Welcome& welco
     if (options_.on_cluster_adopted) options_.on_cluster_adopted(cluster_id_);
   }
   session_ = envelope;
+  durable_ = welcome.durable;
   if (envelope.epoch > highest_epoch_ && options_.on_epoch) options_.on_epoch(envelope.epoch);
   highest_epoch_ = envelope.epoch;
   state_ = State::kOnline;
   attempts_ = 0;
   ++status_.sessions;
-  status_.SetSession(welcome.node_id, cluster_id_, envelope.epoch, *path);
+  status_.SetSession(welcome.node_id, cluster_id_, envelope.epoch, *path, welcome.proxy);
   LogInfo("replication",
           fmt::format("following node={} epoch={}", welcome.node_id, envelope.epoch));
   // Subscribe first, then ask: what is published from now on is not lost between the two.
@@ -370,7 +372,7 @@ void ReplicationClient::OnWelcome(const Envelope& envelope, const Welcome& welco
   first_pings_ = kFirstPings;
   follower_.set_push(true);
   follower_.SessionStarted();
-  if (options_.on_session) options_.on_session(cluster_id_, envelope.epoch, *path);
+  if (options_.on_session) options_.on_session(cluster_id_, envelope.epoch, *path, welcome.proxy);
 }
 
 // The path with ourselves at its end.  kFailedPrecondition: we are in it already.
@@ -488,7 +490,7 @@ bool ReplicationClient::SendOne(Time now) {
   if (std::exchange(mode_pending_, false)) return Send(Mode{push_});
   if (auto request = follower_.NextPositionsRequest(now)) return Send(*request);
   if (auto pull = follower_.NextPull(now)) return Send(*pull);
-  if (auto ack = follower_.NextAck()) return Send(*ack);
+  if (auto ack = follower_.NextAck()) return Confirm(*ack);
   if (auto sums = follower_.NextSums()) return Send(*sums);
   if (std::exchange(ping_pending_, false) || first_pings_ > 0) {
     first_pings_ = std::max(first_pings_ - 1, 0);
@@ -498,6 +500,18 @@ bool ReplicationClient::SendOne(Time now) {
         std::chrono::duration_cast<std::chrono::microseconds>(boot).count())});
   }
   return false;
+}
+
+bool ReplicationClient::Confirm(const Ack& ack) {
+  if (durable_) {
+    if (const absl::Status status = sink_->Sync(ack.database); !status.ok()) {
+      LogError("replication", fmt::format("db={} cannot be confirmed: {}", ack.database,
+                                          std::string(status.message())));
+      status_.SetError(std::string(status.message()));
+      return true;
+    }
+  }
+  return Send(ack);
 }
 
 bool ReplicationClient::Send(const Body& body) {

@@ -48,7 +48,8 @@ class ReplicationClient {
     std::function<void(uint64_t epoch)> on_epoch = {};
     // Called there when a session begins, with its primary's epoch, and the nodes by which its
     // files come, ourselves included (Welcome::path).
-    std::function<void(const std::string& cluster_id, uint64_t epoch, const std::string& path)>
+    std::function<void(const std::string& cluster_id, uint64_t epoch, const std::string& path,
+                       const std::string& proxy)>
         on_session = {};
     // A primary that is silent for this long is connected to anew.
     std::chrono::milliseconds silence_deadline{5000};
@@ -109,6 +110,7 @@ class ReplicationClient {
 
   void SendAll(Time now);
   bool SendOne(Time now);
+  bool Confirm(const Ack& ack);
   bool Send(const Body& body);
   void SetPush(bool push);
 
@@ -125,10 +127,12 @@ class ReplicationClient {
   std::string caller_id_;  // and its node id
   uint64_t caller_epoch_ = 0;
   ZmqSocket sub_;
+  ChainSink* const sink_;
   Follower follower_;
   State state_ = State::kDown;
   std::string cluster_id_;
   Envelope session_;            // from Welcome
+  bool durable_ = false;        // likewise
   uint64_t highest_epoch_ = 0;  // a primary of an earlier one is not followed
   Time connect_at_{};           // in kDown
   int attempts_ = 0;            // since the last session

@@ -5,13 +5,13 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <span>
 
 #include "common/check.h"
-#include "common/clock.h"
 #include "common/log.h"
 #include "common/posix_io.h"
 
@@ -21,6 +21,7 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kSlowEvent{2000};
+constexpr uint64_t kMostWaitedMs = uint64_t{1} << 40;
 constexpr size_t kReplyOverheadBytes = 32;  // array, type, id, error, string header
 
 // What SQLite makes of it: ENOSPC is SQLITE_FULL, EIO is SQLITE_IOERR; both roll back.
@@ -71,7 +72,9 @@ bool Session::Handle(std::string_view message) {
   if (entry_ == nullptr) {
     return type == static_cast<uint32_t>(ipc::MessageType::kHello) && HandleHello(message);
   }
-  if (entry_->primary == nullptr) return false;
+  // A commit may have been done just before the node became a replica.
+  const bool sync = type == static_cast<uint32_t>(ipc::MessageType::kSync);
+  if (entry_->primary == nullptr && !sync) return false;
   const auto start = steady_clock::now();
   const bool understood = HandleEvent(type, message);
   // An app waits for us no longer than write-timeout.
@@ -119,7 +122,10 @@ bool Session::HandleHello(std::string_view message) {
   const bool lockless = (hello.flags & ipc::kHelloLockless) != 0;
   if (entry_->primary != nullptr) entry_->primary->SessionStarted(id_, hello.inode, lockless);
   const ipc::Role role = host_.store().primary() ? ipc::Role::kPrimary : ipc::Role::kReplica;
-  return Send(ipc::Welcome{.role = role, .bell_slot = entry_->slot, .text = ""},
+  return Send(ipc::Welcome{.role = role,
+                           .bell_slot = entry_->slot,
+                           .text = "",
+                           .flags = host_.WelcomeFlags(entry_->database->name())},
               host_.status().fd());
 }
 
@@ -168,6 +174,8 @@ bool Session::HandleEvent(uint32_t type, std::string_view message) {
     }
     case ipc::MessageType::kDrain:
       return HandleDrain(message);
+    case ipc::MessageType::kSync:
+      return HandleSync(message);
     default:
       return false;
   }
@@ -182,13 +190,6 @@ bool Session::HandlePrepare(std::string_view message) {
   return true;
 }
 
-// The shim has looked as well, but its message may have waited for us.
-bool Session::PastLease() const {
-  const uint64_t deadline = host_.status().status().lease_deadline_ns.load();
-  return deadline != ipc::kNoDeadline &&
-         static_cast<uint64_t>(SystemClock().Boot().count()) >= deadline;
-}
-
 bool Session::HandleCommit(std::string_view message) {
   ipc::Commit commit;
   if (!ipc::Decode(message, &commit)) return false;
@@ -199,18 +200,20 @@ bool Session::HandleCommit(std::string_view message) {
       entry_->primary->Commit(id_, (commit.flags & ipc::kFlagSynced) != 0, recheck);
   const bool changes = status.ok() && !recheck && entry_->primary->HasPreparedChange();
   // Past the lease nothing is committed; a rollback ends with the same calls and must be let
-  // through.
-  if (changes && PastLease()) {
+  // through.  The shim has looked as well, but its message may have waited for us.
+  if (changes && host_.status().past_lease()) {
     entry_->primary->Done(id_, EIO);
     status = absl::FailedPreconditionError("past the lease");
   }
   LookForAttention();
   if (!status.ok() || !changes) return Send(ipc::Reply{commit.id, ErrnoOf(status)});
-  return PassGate(ipc::MessageType::kCommit, commit.id, [this](std::optional<uint32_t> error) {
-    if (error.value_or(0) == 0) return;  // if the session has ended, its end says the rest
-    entry_->primary->Done(id_, static_cast<int>(*error));
-    LookForAttention();
-  });
+  return PassGate({.type = ipc::MessageType::kCommit}, commit.id,
+                  [this](std::optional<uint32_t> error) {
+                    if (error.value_or(0) == 0)
+                      return;  // if the session has ended, its end says the rest
+                    entry_->primary->Done(id_, static_cast<int>(*error));
+                    LookForAttention();
+                  });
 }
 
 bool Session::HandleDrain(std::string_view message) {
@@ -220,27 +223,44 @@ bool Session::HandleDrain(std::string_view message) {
       entry_->primary->Drain(id_, drain.reason == ipc::DrainReason::kUnlink);
   LookForAttention();
   if (!status.ok()) return Send(ipc::Reply{drain.id, ErrnoOf(status)});
-  return PassGate(ipc::MessageType::kDrain, drain.id, nullptr);
+  return PassGate({.type = ipc::MessageType::kDrain}, drain.id, nullptr);
+}
+
+bool Session::HandleSync(std::string_view message) {
+  ipc::Sync sync;
+  if (!ipc::Decode(message, &sync)) return false;
+  const uint64_t waited_ms = std::min<uint64_t>(sync.waited_ms, kMostWaitedMs);
+  GateRequest request{.type = ipc::MessageType::kSync,
+                      .waited = std::chrono::milliseconds(waited_ms),
+                      .past_lease = host_.status().past_lease()};
+  if (entry_->primary != nullptr) {
+    // In the rollback modes the app still holds EXCLUSIVE: what is suspect stays so.
+    request.captured = entry_->primary->CaptureWal().ok() && !entry_->primary->NeedsAttention();
+    LookForAttention();
+  }
+  return PassGate(request, sync.id, nullptr);
 }
 
 // ---- Deferred answers
 // -----------------------------------------------------------------------------------
 
-// on_end is called before the gate's own; it may be null.
-bool Session::PassGate(ipc::MessageType type, uint64_t request,
+// on_end is called before the gate's own, and also if the gate refuses; it may be null.
+bool Session::PassGate(const GateRequest& request, uint64_t id,
                        std::function<void(std::optional<uint32_t>)> on_end) {
+  uint32_t error = 0;
   if (host_.gate() != nullptr) {
-    host_.gate()(*entry_, type, [&](Deferral deferral) {
-      deferral.on_end = [ours = std::move(on_end),
-                         gates = std::move(deferral.on_end)](std::optional<uint32_t> error) {
-        if (ours != nullptr) ours(error);
-        if (gates != nullptr) gates(error);
+    error = host_.gate()(*entry_, request, [&](Deferral deferral) {
+      deferral.on_end = [ours = on_end,
+                         gates = std::move(deferral.on_end)](std::optional<uint32_t> answered) {
+        if (ours != nullptr) ours(answered);
+        if (gates != nullptr) gates(answered);
       };
-      return DeferReply(request, std::move(deferral));
+      return DeferReply(id, std::move(deferral));
     });
     if (deferred()) return true;
   }
-  return Send(ipc::Reply{.id = request, .error = 0});
+  if (on_end != nullptr) on_end(error);
+  return Send(ipc::Reply{.id = id, .error = error});
 }
 
 Respond Session::DeferReply(uint64_t request, Deferral deferral) {

@@ -46,11 +46,18 @@ struct Deferral {
 // and none after the limit, the session's end or the server's.
 using Respond = std::function<void(uint32_t error)>;
 using Defer = std::function<Respond(Deferral)>;
-// Asked about a request (kCommit of a prepared change, kDrain) that the database has granted,
-// before it is answered.  May call defer, before it returns and at most once; else the answer is
-// sent.
-using Gate =
-    std::function<void(store::Store::Entry& entry, ipc::MessageType request, const Defer& defer)>;
+struct GateRequest {
+  ipc::MessageType type{};
+  // Of kSync: how long the commit has waited so far, and whether it is in the chain.
+  std::chrono::milliseconds waited{0};
+  bool captured = true;
+  bool past_lease = false;
+};
+// Asked about a request (kCommit of a prepared change, kDrain) that the database has granted, and
+// about every kSync, before it is answered.  Returns the answer, an errno or 0; or calls defer,
+// before it returns and at most once: then the answer is what that leads to.
+using Gate = std::function<uint32_t(store::Store::Entry& entry, const GateRequest& request,
+                                    const Defer& defer)>;
 
 class Session {
  public:
@@ -63,6 +70,7 @@ class Session {
     virtual store::Store& store() = 0;
     virtual StatusFile& status() = 0;
     virtual const Gate& gate() = 0;  // may be null
+    virtual uint64_t WelcomeFlags(const std::string& database) = 0;
     // Takes in what another session has sent, while a message of this one is handled.
     virtual void ServeOther(uint64_t id) = 0;
     virtual void NoteAttention() = 0;
@@ -118,11 +126,11 @@ class Session {
   bool HandlePrepare(std::string_view message);
   bool HandleCommit(std::string_view message);
   bool HandleDrain(std::string_view message);
+  bool HandleSync(std::string_view message);
   bool HandleControl(std::string_view message);
   bool Refuse(int error, const std::string& text);
-  bool PassGate(ipc::MessageType type, uint64_t request,
+  bool PassGate(const GateRequest& request, uint64_t id,
                 std::function<void(std::optional<uint32_t>)> on_end);
-  bool PastLease() const;
   void SettlePending();
   void AddRanges(ipc::RangesView ranges, uint64_t flags);
   void LookForAttention();

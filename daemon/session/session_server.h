@@ -41,7 +41,9 @@ class SessionServer final : private Session::Host {
     store::Store* store = nullptr;   // must outlive the server, or until ServeStore
     // Answers a request of the command line.
     std::function<void(const std::string& json, ControlRespond respond)> on_control;
-    Gate gate{};                    // may be null
+    Gate gate{};  // may be null
+    // Of a database, for Welcome; may be null.
+    std::function<uint64_t(const std::string& database)> welcome_flags{};
     bool stop_when_unused = false;  // a while after the last connection has gone
   };
 
@@ -82,6 +84,9 @@ class SessionServer final : private Session::Host {
   store::Store& store() override { return *store_; }
   StatusFile& status() override { return *options_.status; }
   const Gate& gate() override { return options_.gate; }
+  uint64_t WelcomeFlags(const std::string& database) override {
+    return options_.welcome_flags == nullptr ? 0 : options_.welcome_flags(database);
+  }
   void ServeOther(uint64_t id) override;
   void NoteAttention() override { attention_ = true; }
   void NoteWelcomed(const store::Store::Entry& entry) override;

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 
+#include "common/clock.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"
 
@@ -30,5 +31,11 @@ absl::StatusOr<std::unique_ptr<StatusFile>> StatusFile::Open(const std::string& 
 }
 
 StatusFile::~StatusFile() { ::munmap(map_, ipc::kStatusFileBytes); }
+
+bool StatusFile::past_lease() {
+  const uint64_t deadline = status().lease_deadline_ns.load();
+  return deadline != ipc::kNoDeadline &&
+         static_cast<uint64_t>(SystemClock().Boot().count()) >= deadline;
+}
 
 }  // namespace litefs::session

@@ -24,6 +24,8 @@ class StatusFile {
   ipc::BellPage& bells() {
     return *reinterpret_cast<ipc::BellPage*>(static_cast<char*>(map_) + ipc::kStatusPageBytes);
   }
+  // Whether this node's time to write is over.
+  bool past_lease();
   int fd() const { return fd_.get(); }  // for SCM_RIGHTS
 
  private:

@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <map>
+#include <tuple>
 
 #include "common/posix_io.h"
 
@@ -89,6 +90,49 @@ log: {level: debug}
   EXPECT_TRUE(config->continue_when_away);
   EXPECT_TRUE(config->read_only_replica);
   EXPECT_EQ(config->log_level, LogLevel::kDebug);
+}
+
+TEST(Config, ReadsSynchronousCommit) {
+  const auto config = Parse(R"(
+replication: {listen: "tcp://127.0.0.1:7420"}
+sync-databases:
+  audit.db: 2 30s degrade
+  "cache*": 0
+  cache-2.db: 3
+  three.db: 3 1h
+sync: 1
+sync-timeout: 5s
+)");
+  ASSERT_TRUE(config.ok()) << config.status();
+  const auto rule = [&](const char* database) {
+    const SyncConfig& sync = config->SyncOf(database);
+    return std::tuple(sync.replicas, sync.timeout, sync.degrade);
+  };
+  EXPECT_EQ(rule("app.db"), std::tuple(1, seconds(5), false));
+  EXPECT_EQ(rule("audit.db"), std::tuple(2, seconds(30), true));
+  EXPECT_EQ(rule("cache-2.db"), std::tuple(0, seconds(5), false)) << "the first that matches";
+  EXPECT_EQ(rule("three.db"), std::tuple(3, hours(1), false));
+  EXPECT_TRUE(config->syncs());
+  const auto defaults = Parse("");
+  ASSERT_TRUE(defaults.ok());
+  EXPECT_EQ(defaults->SyncOf("app.db").replicas, 0);
+  EXPECT_FALSE(defaults->syncs());
+}
+
+TEST(Config, RefusesSynchronousCommitThatCannotBe) {
+  EXPECT_EQ(ErrorOf("sync: 1\n"),
+            "f.yml:1: sync: no replica can connect: give replication.listen, or replication.dial");
+  EXPECT_THAT(ErrorOf("sync-databases: {a.db: 1}"), HasSubstr("no replica can connect"));
+  EXPECT_EQ(ErrorOf("sync: 1\nlease: {primary: false}\n"
+                    "replication: {primary: 'tcp://127.0.0.1:1'}"),
+            "no error");
+  EXPECT_THAT(ErrorOf("sync: -1"), HasSubstr("\"-1\" is not a number of replicas from 0 to 64"));
+  EXPECT_THAT(ErrorOf("sync: 65"), HasSubstr("is not a number of replicas"));
+  EXPECT_THAT(ErrorOf("sync-timeout: 0"), HasSubstr("not between 1ms and 24h"));
+  EXPECT_THAT(ErrorOf("on-timeout: fail"), HasSubstr("\"fail\" is neither wait nor degrade"));
+  EXPECT_THAT(ErrorOf("sync-databases: {a/b: 1}"), HasSubstr("\"a/b\" matches no file name"));
+  EXPECT_THAT(ErrorOf("sync-databases: {a: 1 2s wait now}"), HasSubstr("such as \"2 30s wait\""));
+  EXPECT_THAT(ErrorOf("sync-databases: {a: 1 wait}"), HasSubstr("\"wait\" is not a duration"));
 }
 
 TEST(Config, TakesUnderscoresForHyphens) {

@@ -71,7 +71,12 @@ TEST(Metrics, HaveTheNodesNumbers) {
       {"role", "replica"},
       {"uptime_ms", 1500},
       {"databases",
-       {{{"name", "a\"b.db"}, {"txid", "000000000000002a"}, {"pages", 7}, {"reconciled", 3}}}},
+       {{{"name", "a\"b.db"},
+         {"txid", "000000000000002a"},
+         {"pages", 7},
+         {"reconciled", 3},
+         {"lag", {{"ms", 2500}}},
+         {"sync", {{"degraded", true}}}}}},
       {"replication",
        {{"connected", true},
         {"replicas",
@@ -84,6 +89,8 @@ TEST(Metrics, HaveTheNodesNumbers) {
   EXPECT_THAT(text, HasSubstr("litefs_uptime_seconds 1.5\n"));
   EXPECT_THAT(text, HasSubstr("# TYPE litefs_reconciled_total counter\n"));
   EXPECT_THAT(text, HasSubstr("litefs_database_txid{db=\"a\\\"b.db\"} 42\n"));
+  EXPECT_THAT(text, HasSubstr("litefs_sync_degraded{db=\"a\\\"b.db\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("litefs_lag_seconds{db=\"a\\\"b.db\"} 2.5\n"));
   EXPECT_THAT(text, HasSubstr("litefs_connected 1\n"));
   EXPECT_THAT(text, HasSubstr("litefs_replica_last_seen_seconds{node=\"n1\"} 0.25\n"));
   EXPECT_THAT(text, HasSubstr("litefs_replica_txid{node=\"n1\",db=\"app.db\"} 16\n"));

@@ -203,6 +203,21 @@ TEST_F(LtxLogTest, ALeftoverTemporaryFileIsRemovedAndOtherNamesAreLeftAlone) {
               ElementsAre(Name(1), Name(2), Name(3), Name(4), upper_case, "notes.txt"));
 }
 
+// That it reaches the disk cannot be seen from here; that a file which is gone is no error, can.
+TEST_F(LtxLogTest, SyncsWhatThereIs) {
+  MakeChain();
+  Open();
+  std::filesystem::remove(File(1));
+  EXPECT_TRUE(log_->Sync().ok());
+  EXPECT_TRUE(log_->Sync().ok());
+  std::filesystem::rename(Directory(), Directory() + ".away");
+  EXPECT_TRUE(log_->Sync().ok()) << "all of it is synced already";
+  ASSERT_TRUE(log_->MoveAway(directory_.path() + "/branch").code() != absl::StatusCode::kOk);
+  EXPECT_FALSE(log_->Sync().ok()) << "another chain begins";
+  std::filesystem::rename(Directory() + ".away", Directory());
+  EXPECT_FALSE(log_->Sync().ok()) << "an error stays";
+}
+
 TEST_F(LtxLogTest, AFileThatCannotBeReadIsNoReasonToSetItAside) {
   MakeChain();
   std::filesystem::remove(File(3));

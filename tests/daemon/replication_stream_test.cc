@@ -3,6 +3,10 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <optional>
+#include <vector>
+
 #include "tests/support/replication_nodes.h"
 
 namespace litefs::replication {
@@ -206,6 +210,47 @@ TEST_P(ReplicationStream, TriesAgainWhenTheSinkFails) {
     replica.sink.FailNext(2, failure);
     ASSERT_TRUE(replica.sink.WaitFor("app.db", primary_.Commit("app.db"))) << failure;
   }
+}
+
+// Synchronous commit: what is confirmed is on the disk before, and the primary is told at once.
+TEST(ReplicationDurable, ReplicasSyncBeforeTheyConfirm) {
+  FakeSource source;
+  Primary primary(&source);
+  primary.server->Stop();
+  Replica replica(primary);
+  std::atomic<uint64_t> confirmed = 0;
+  std::atomic<bool> ahead_of_disk = false;
+  primary.options.durable = true;
+  primary.options.proxy = "http://127.0.0.1:80";
+  primary.options.on_stored = [&](const std::string& database,
+                                  const std::vector<ltx::Position>& stored) {
+    const auto synced = replica.sink.synced(database);
+    for (const ltx::Position& position : stored) {
+      if (!synced.has_value() || synced->txid < position.txid) ahead_of_disk = true;
+      confirmed = position.txid;
+    }
+  };
+  primary.Start();
+  replica.Start();
+  for (int i = 0; i < 20; ++i) {
+    const ltx::Position position = primary.Commit("app.db");
+    ASSERT_TRUE(Eventually([&] { return confirmed == position.txid; })) << i;
+  }
+  EXPECT_FALSE(ahead_of_disk);
+  EXPECT_EQ(replica.client->Status().proxy, "http://127.0.0.1:80");
+}
+
+TEST(ReplicationDurable, IsNotAskedForWithoutSynchronousCommit) {
+  FakeSource source;
+  Primary primary(&source);
+  Replica replica(primary);
+  replica.Start();
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary.Commit("app.db")));
+  ASSERT_TRUE(Eventually([&] {
+    const auto peers = primary.server->Peers();
+    return peers.size() == 1 && !peers[0].acknowledged.empty();
+  }));
+  EXPECT_EQ(replica.sink.synced("app.db"), std::nullopt);
 }
 
 TEST(ReplicationPub, CarriesNewFilesByPubOnceItIsHeard) {

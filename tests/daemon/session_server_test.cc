@@ -36,6 +36,7 @@ class Client {
     Send(ipc::Commit{.id = id, .flags = ipc::kFlagUnknown, .ranges = {}});
   }
   void Drain(uint64_t id) { Send(ipc::Drain{.id = id, .reason = ipc::DrainReason::kRestart}); }
+  void Sync(uint64_t id, uint64_t waited_ms) { Send(ipc::Sync{.id = id, .waited_ms = waited_ms}); }
   void Done() { Send(ipc::Done{}); }
   // "ID ERRNO", or "none" if there is none yet.
   std::string Reply(milliseconds within = kSoon) {
@@ -80,8 +81,8 @@ class SessionServerTest : public ::testing::Test {
         .status = status_.get(),
         .store = store_.get(),
         .on_control = [](const std::string&, const ControlRespond& respond) { respond({}); },
-        .gate = [this](store::Store::Entry& entry, ipc::MessageType request,
-                       const Defer& defer) { AtGate(entry, request, defer); }};
+        .gate = [this](store::Store::Entry& entry, const GateRequest& request,
+                       const Defer& defer) { return AtGate(entry, request, defer); }};
     server_ = *SessionServer::Open(std::move(options));
     thread_ = std::thread([this] { EXPECT_TRUE(server_->Run().ok()); });
   }
@@ -94,16 +95,21 @@ class SessionServerTest : public ::testing::Test {
     server_.reset();
   }
 
-  void AtGate(const store::Store::Entry& entry, ipc::MessageType request, const Defer& defer) {
+  uint32_t AtGate(const store::Store::Entry& entry, const GateRequest& request,
+                  const Defer& defer) {
     EXPECT_EQ(entry.database->name(), "app.db");
-    if (!defers_) return;
+    if (request.type == ipc::MessageType::kSync) {
+      return request.captured ? static_cast<uint32_t>(request.waited.count()) : EBUSY;
+    }
+    if (!defers_) return refuses_;
     Respond respond = defer(
         {.limit = limit_, .late_error = ENOSPC, .on_end = [this](std::optional<uint32_t> error) {
            ++ends_;
            ended_.set_value(error);
          }});
     defers_ = false;
-    deferred_.set_value({request, std::move(respond)});
+    deferred_.set_value({request.type, std::move(respond)});
+    return 0;
   }
 
   // The server has gone through its loop once more.
@@ -133,6 +139,7 @@ class SessionServerTest : public ::testing::Test {
   std::unique_ptr<store::Store> store_;
   milliseconds limit_ = kSoon;
   std::atomic<bool> defers_ = true;
+  std::atomic<uint32_t> refuses_ = 0;
   std::promise<std::pair<ipc::MessageType, Respond>> deferred_;
   std::promise<std::optional<uint32_t>> ended_;
   std::atomic<int> ends_ = 0;
@@ -243,6 +250,24 @@ TEST_F(SessionServerTest, ServerEndsWhileASessionWaits) {
   EXPECT_EQ(client.Reply(), "none");
   respond(0);
   EXPECT_EQ(ends_, 1);
+}
+
+// The gate may refuse at once, and is asked about what is committed with what the shim says of it.
+TEST_F(SessionServerTest, GateAnswersAtOnce) {
+  defers_ = false;
+  refuses_ = EPERM;
+  Client client(home_.path());
+  Change();
+  client.Commit(1);
+  EXPECT_EQ(client.Reply(), "1 " + std::to_string(EPERM));
+  EXPECT_FALSE(store_->Find("app.db")->primary->pending_session().has_value());
+  refuses_ = 0;
+  Change();
+  client.Commit(2);
+  EXPECT_EQ(client.Reply(), "2 0");
+  client.Done();
+  client.Sync(3, 77);
+  EXPECT_EQ(client.Reply(), "3 77");
 }
 
 // A node that is about to hand over lets those commit that have begun.

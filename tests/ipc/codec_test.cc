@@ -50,13 +50,14 @@ TEST(IpcCodec, ReturnsEveryFieldOfHello) {
 
 TEST(IpcCodec, ReturnsEveryFieldOfWelcome) {
   const std::string data = Encoded(
-      Welcome{.version = 1, .error = 71, .role = Role::kReplica, .bell_slot = 8191, .text = "no"});
+      Welcome{.version = 1, .error = 71, .role = Role::kReplica, .bell_slot = 8191, .text = "no", .flags = kWelcomeSync});
   Welcome welcome;
   ASSERT_TRUE(Decode(data, &welcome));
   EXPECT_EQ(welcome.error, 71u);
   EXPECT_EQ(welcome.role, Role::kReplica);
   EXPECT_EQ(welcome.bell_slot, 8191u);
   EXPECT_EQ(welcome.text, "no");
+  EXPECT_EQ(welcome.flags, kWelcomeSync);
 }
 
 TEST(IpcCodec, ReturnsRangesAtAnyAlignment) {
@@ -91,6 +92,10 @@ TEST(IpcCodec, ReturnsTheSmallMessages) {
   Drain drain;
   ASSERT_TRUE(Decode(Encoded(Drain{4, DrainReason::kUnlink}), &drain));
   EXPECT_EQ(drain.reason, DrainReason::kUnlink);
+  Sync sync;
+  ASSERT_TRUE(Decode(Encoded(Sync{6, 70'000}), &sync));
+  EXPECT_EQ(sync.id, 6u);
+  EXPECT_EQ(sync.waited_ms, 70'000u);
   Reply reply;
   ASSERT_TRUE(Decode(Encoded(Reply{1, 2}), &reply));
   EXPECT_EQ(reply.error, 2u);

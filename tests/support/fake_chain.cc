@@ -324,6 +324,18 @@ absl::StatusOr<PageSums> FakeSink::Sums(const std::string& database, uint64_t ma
   return sums;
 }
 
+absl::Status FakeSink::Sync(const std::string& database) {
+  MutexLock lock(mu_);
+  synced_[database] = states_[database];
+  return absl::OkStatus();
+}
+
+std::optional<ltx::Position> FakeSink::synced(const std::string& database) {
+  MutexLock lock(mu_);
+  const auto it = synced_.find(database);
+  return it == synced_.end() ? std::nullopt : std::optional(it->second);
+}
+
 absl::Status FakeSink::Drop(const std::string& database) {
   MutexLock lock(mu_);
   states_.erase(database);

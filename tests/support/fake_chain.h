@@ -90,6 +90,8 @@ class FakeSink : public ChainSink {
   // Called with each new position, on the receiving thread.
   std::function<void(const std::string&, const ltx::Position&)> on_receive = {};
 
+  // What was last made durable; nothing if that was never wanted.
+  std::optional<ltx::Position> synced(const std::string& database) EXCLUDES(mu_);
   int received() EXCLUDES(mu_);
   int snapshots_received() EXCLUDES(mu_);
   uint64_t spools() EXCLUDES(mu_);
@@ -102,6 +104,7 @@ class FakeSink : public ChainSink {
       EXCLUDES(mu_);
   absl::StatusOr<PageSums> Sums(const std::string& database, uint64_t max_pages) override
       EXCLUDES(mu_);
+  absl::Status Sync(const std::string& database) override EXCLUDES(mu_);
   absl::Status Drop(const std::string& database) override EXCLUDES(mu_);
   absl::StatusOr<UniqueFd> SpoolFile() override EXCLUDES(mu_);
 
@@ -113,6 +116,7 @@ class FakeSink : public ChainSink {
   bool waiting_ GUARDED_BY(mu_) = false;
   int failures_ GUARDED_BY(mu_) = 0;
   absl::Status failure_ GUARDED_BY(mu_);
+  std::map<std::string, ltx::Position> synced_ GUARDED_BY(mu_);
   int received_ GUARDED_BY(mu_) = 0;
   int snapshots_received_ GUARDED_BY(mu_) = 0;
   uint64_t spools_ GUARDED_BY(mu_) = 0;
