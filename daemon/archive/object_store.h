@@ -108,7 +108,8 @@ inline constexpr std::string_view kTemporaryPrefix = ".litefs-tmp-";
 absl::Status CheckObjectName(std::string_view name);
 
 struct StoreOptions {
-  // A directory (/path, or file:///path), or s3://BUCKET[/PREFIX].  The S3 settings below except
+  // A directory (/path, or file:///path), sftp://USER@HOST/DIR?key-file=…&known-hosts-file=…, or
+  // s3://BUCKET[/PREFIX].  The S3 settings below except
   // the secrets can be given as its query:
   // s3://b/p?endpoint=https://host:9000&region=eu-1&style=path.
   std::string url;

@@ -33,10 +33,10 @@ class ReplicaDatabase final : public Database {
   bool Prune(int64_t oldest_ms, uint64_t max_bytes, ltx::TxId keep_after) override
       EXCLUDES(mu_, shown_mu_);
 
-  // The end of what is stored.  If the content belongs to no chain (somebody else has written it):
-  // transaction 0 with the content's checksum, or {0, empty} if there is nothing.
   // Makes durable what is stored.  An error stays.
   absl::Status SyncStored() EXCLUDES(receive_mu_);
+  // The end of what is stored.  If the content belongs to no chain (somebody else has written it):
+  // transaction 0 with the content's checksum, or {0, empty} if there is nothing.
   ltx::Position stored_position() EXCLUDES(receive_mu_, mu_);
   // The last file of what is stored, as those who follow this node are to see it: without the
   // moment in which one chain has gone and another has not come.  None: nothing has been stored.
