@@ -213,7 +213,7 @@ CHAOS_SECONDS ?= 600
 chaos: all
 	tests/system/chaos_checker_test.py
 	tests/system/chaos_test.py $(B) --kept
-	tests/system/chaos_test.py $(B) --seconds $(CHAOS_SECONDS) $(CHAOS)
+	tests/system/chaos_test.py $(B) --seed any --seconds $(CHAOS_SECONDS) $(CHAOS)
 
 soak: all
 	tests/system/many_test.py $(B) 1000

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""chaos_test.py BUILD_DIR [--seed N] [--seconds N] [--nodes 3..5] [--round N] [--lease etcd|s3] [--set KEY=VALUE]
+"""chaos_test.py BUILD_DIR [--seed N|any] [--seconds N] [--nodes 3..5] [--round N] [--lease etcd|s3] [--set KEY=VALUE]
               [--kept]
 
 Nodes with a lease in a real etcd (or a bucket of Ceph), programs that write and read on each, one that travels between them, and faults
@@ -152,7 +152,7 @@ class Round:
 
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--seed", type=int)
+    parser.add_argument("--seed", default="1", help="a number, or any")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--round", type=int, default=60, help="seconds of a round")
     parser.add_argument("--nodes", type=int, choices=(3, 4, 5))
@@ -186,7 +186,7 @@ def run_round(c, seed, options):
 
 def test(c, *arguments):
     options = parse(arguments)
-    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 20)
+    seed = random.SystemRandom().randrange(1 << 20) if options.seed == "any" else int(options.seed)
     rounds = [(seed + i, options.nodes) for i in range(max(1, options.seconds // options.round))]
     if options.kept:
         rounds = [(seed, nodes) for seed, nodes, _ in KEPT]
