@@ -39,7 +39,8 @@ class CaptureAllocation : public testing::Test {
                                            .control_directory = directory_.path() + "/control",
                                            .temporary_directory = directory_.path(),
                                            .node_id = 7,
-                                           .clock = &SystemClock()},
+                                           .clock = &SystemClock(),
+                                           .on_commit = {}},
                                           true, &report);
     ASSERT_TRUE(database.ok()) << database.status();
     database_ = *std::move(database);
