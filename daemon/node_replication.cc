@@ -67,9 +67,8 @@ void NodeReplication::MakeClient() {
                 }
               },
           .on_session =
-              [this](const std::string& cluster_id, uint64_t epoch, const std::string& path,
-                     const std::string& proxy) {
-                if (server_ != nullptr) server_->Renew(cluster_id, epoch, path, proxy);
+              [this](const std::string& cluster_id, uint64_t epoch, const std::string& path) {
+                if (server_ != nullptr) server_->Renew(cluster_id, epoch, path);
               }},
       sink_.get());
 }
@@ -98,7 +97,6 @@ absl::Status NodeReplication::StartServer() {
           .publish = replication.publish,
           .security = security_,
           .durable = role_.primary && config_.syncs(),
-          .proxy = role_.primary ? config_.proxy.url() : "",
           .on_stored = on_stored_,
           .dial = replication.dial,
           .upstream = upstream},
@@ -118,7 +116,7 @@ std::vector<replication::PeerStatus> NodeReplication::Peers() const {
 NodeReplication::Following NodeReplication::FollowingNow() {
   if (client_ == nullptr) return {};
   const replication::ClientStatus status = client_->Status();
-  Following following{.proxy = status.proxy};
+  Following following;
   const std::optional<Endpoint> endpoint = ParseEndpoint(role_.upstream);
   following.primary_host = !endpoint                ? status.primary_node_id
                            : endpoint->host.empty() ? endpoint->path

@@ -27,7 +27,6 @@ inline constexpr uint64_t kWireVersion = 4;
 // --------------------------------------------------------------------------------------
 inline constexpr size_t kMaxClusterIdBytes = 128;
 inline constexpr size_t kMaxNodeIdBytes = 128;
-inline constexpr size_t kMaxProxyBytes = 512;
 inline constexpr size_t kMaxPathNodes = 16;
 inline constexpr size_t kMaxPathBytes = kMaxPathNodes * (kMaxNodeIdBytes + 1);
 inline constexpr size_t kMaxDatabaseNameBytes = 512;
@@ -87,7 +86,6 @@ struct Welcome {
   // the sender's last.  A node that finds itself in it would follow itself.
   std::string path;
   bool durable = false;  // an Ack says that what it names is on the disk
-  std::string proxy{};   // URL of the primary's HTTP proxy; empty: it has none
   friend bool operator==(const Welcome&, const Welcome&) = default;
 };
 

@@ -15,7 +15,7 @@ constexpr FileIdentity kFile{5, 6, ~uint64_t{0}, 1, 4711};
 
 std::vector<Body> AllBodies() {
   return {Hello{"node-1", kWindowBytes, true},
-          Welcome{"node-2", true, "node-0 node-2", true, "http://a:80"},
+          Welcome{"node-2", true, "node-0 node-2", true},
           Refused{RefusalCode::kWrongCluster, 3, "no"},
           PositionsRequest{9, "app.db"},
           Positions{9, 10, true, false, {{"a.db", {1, 2}, 5, 6}, {"dir/b.db", {3, 4}, 7, 8}}},
