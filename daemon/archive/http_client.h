@@ -15,23 +15,18 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "common/mutex.h"
+#include "daemon/archive/upload_body.h"
 
 namespace litefs::archive {
 
-// What to send: size bytes of memory, or of a regular file from offset on.
-struct HttpBody {
-  const std::byte* data = nullptr;  // or null, and fd is set
-  int fd = -1;
-  uint64_t offset = 0;
-  uint64_t size = 0;
-};
+class CurlHandle;
+class CurlHandles;
 
 struct HttpRequest {
   std::string method;                // GET, HEAD, PUT, POST, DELETE
   std::string url;                   // fully escaped; sent as it is
   std::vector<std::string> headers;  // "name: value"
-  const HttpBody* body = nullptr;    // null: none
+  const UploadBody* body = nullptr;  // null: none
   std::string range;                 // "0-99"; empty: none
   int response_fd = -1;              // where a 2xx body goes, from its offset 0; else into memory
   uint64_t max_response_bytes = 8 << 20;  // in memory
@@ -78,18 +73,13 @@ class HttpClient {
   void Resume() { stopped_ = false; }
 
  private:
-  struct Handle;
   struct Transfer;
 
-  std::unique_ptr<Handle> TakeHandle() EXCLUDES(mu_);
-  void GiveBack(std::unique_ptr<Handle> handle) EXCLUDES(mu_);
-  void SetUp(Handle& handle, Transfer& transfer);
-  absl::Status Failure(int code, const char* detail, const Transfer& transfer) const;
+  void SetUp(CurlHandle* handle, Transfer* transfer);
 
   const Options options_;
   std::atomic<bool> stopped_ = false;
-  Mutex mu_;
-  std::vector<std::unique_ptr<Handle>> idle_ GUARDED_BY(mu_);
+  const std::unique_ptr<CurlHandles> handles_;
 };
 
 // Percent-encodes everything but letters, digits and "-._~"; also '/', unless

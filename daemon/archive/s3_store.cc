@@ -35,7 +35,7 @@ constexpr std::string_view kShaHeader = "x-amz-meta-litefs-sha256";
 constexpr std::string_view kTokenHeader = "x-amz-meta-litefs-put";
 
 // Feeds the body to the digest and returns the result.
-absl::StatusOr<std::vector<uint8_t>> DigestOf(const HttpBody& body, const EVP_MD* digest) {
+absl::StatusOr<std::vector<uint8_t>> DigestOf(const UploadBody& body, const EVP_MD* digest) {
   const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(),
                                                                         &EVP_MD_CTX_free);
   if (!context || EVP_DigestInit_ex(context.get(), digest, nullptr) != 1) {
@@ -60,18 +60,18 @@ absl::StatusOr<std::vector<uint8_t>> DigestOf(const HttpBody& body, const EVP_MD
   return out;
 }
 
-absl::StatusOr<std::string> Sha256Of(const HttpBody& body) {
+absl::StatusOr<std::string> Sha256Of(const UploadBody& body) {
   ASSIGN_OR_RETURN(const std::vector<uint8_t> digest, DigestOf(body, EVP_sha256()));
   std::string hex;
   for (const uint8_t byte : digest) hex += fmt::format("{:02x}", byte);
   return hex;
 }
 
-HttpBody BodyOf(std::string_view text) {
+UploadBody BodyOf(std::string_view text) {
   return {.data = reinterpret_cast<const std::byte*>(text.data()), .size = text.size()};
 }
 
-HttpBody BodyOf(std::span<const std::byte> data) {
+UploadBody BodyOf(std::span<const std::byte> data) {
   static constexpr std::byte kNothing{};
   return {.data = data.empty() ? &kNothing : data.data(), .size = data.size()};
 }
@@ -296,7 +296,7 @@ absl::Status S3Store::Put(std::string_view name, std::span<const std::byte> data
 absl::Status S3Store::PutFile(std::string_view name, int fd, uint64_t size,
                               const PutOptions& options) {
   RETURN_IF_ERROR(CheckObjectName(name));
-  const HttpBody body{.fd = fd, .size = size};
+  const UploadBody body{.fd = fd, .size = size};
   const std::string key = settings_.prefix + std::string(name);
   return size > std::min(options_.multipart_above_bytes, kMaxPutBytes)
              ? PutParts(key, body, options)
@@ -316,7 +316,7 @@ absl::StatusOr<bool> S3Store::IsOurs(const std::string& key, const std::string& 
   return head.Header(std::string(kTokenHeader)) == token;
 }
 
-absl::Status S3Store::PutBody(const std::string& key, const HttpBody& body,
+absl::Status S3Store::PutBody(const std::string& key, const UploadBody& body,
                               const PutOptions& options) {
   Metadata metadata;
   ASSIGN_OR_RETURN(metadata.sha256, Sha256Of(body));
@@ -336,7 +336,7 @@ absl::Status S3Store::PutBody(const std::string& key, const HttpBody& body,
   return status;
 }
 
-absl::Status S3Store::PutParts(const std::string& key, const HttpBody& body,
+absl::Status S3Store::PutParts(const std::string& key, const UploadBody& body,
                                const PutOptions& options) {
   if (options.if_none_match) {
     // Saves the upload, and stands in for the condition where a server knows
@@ -349,7 +349,7 @@ absl::Status S3Store::PutParts(const std::string& key, const HttpBody& body,
   ASSIGN_OR_RETURN(metadata.sha256, Sha256Of(body));
   ASSIGN_OR_RETURN(metadata.token, RandomToken());
   Call start{.method = "POST", .key = key, .query = {{"uploads", ""}}};
-  const HttpBody nothing = BodyOf(std::string_view(""));
+  const UploadBody nothing = BodyOf(std::string_view(""));
   ASSIGN_OR_RETURN(start.headers, PutHeaders(metadata, {}));
   start.body = &nothing;
   ASSIGN_OR_RETURN(start.body_sha256, Sha256Of(nothing));
@@ -372,12 +372,12 @@ absl::Status S3Store::PutParts(const std::string& key, const HttpBody& body,
 
 absl::StatusOr<std::vector<std::string>> S3Store::UploadParts(const std::string& key,
                                                               const std::string& id,
-                                                              const HttpBody& body) {
+                                                              const UploadBody& body) {
   const uint64_t part_bytes =
       std::max({kMinPartBytes, options_.part_bytes, (body.size + kMaxParts - 1) / kMaxParts});
   std::vector<std::string> etags;
   for (uint64_t offset = 0; offset < body.size; offset += part_bytes) {
-    HttpBody part = body;
+    UploadBody part = body;
     part.offset += offset;
     part.size = std::min(part_bytes, body.size - offset);
     Call call{.method = "PUT",
@@ -398,7 +398,7 @@ absl::Status S3Store::CompleteUpload(const std::string& key, const std::string& 
                                      std::span<const std::string> etags,
                                      const PutOptions& options) {
   const std::string document = FormatCompleteUpload(etags);
-  const HttpBody body = BodyOf(std::string_view(document));
+  const UploadBody body = BodyOf(std::string_view(document));
   Call call{.method = "POST", .key = key, .query = {{"uploadId", id}}, .body = &body};
   ASSIGN_OR_RETURN(call.body_sha256, Sha256Of(body));
   if (options.if_none_match) call.headers.emplace_back("If-None-Match: *");
@@ -429,7 +429,7 @@ absl::StatusOr<std::string> S3Store::PutTagged(std::string_view name, std::strin
                                                const std::string& condition,
                                                std::chrono::milliseconds timeout) {
   RETURN_IF_ERROR(CheckObjectName(name));
-  const HttpBody body = BodyOf(content);
+  const UploadBody body = BodyOf(content);
   Call call{.method = "PUT",
             .key = settings_.prefix + std::string(name),
             .body = &body,
@@ -462,7 +462,7 @@ absl::Status S3Store::Delete(std::span<const std::string> names) {
 
 absl::Status S3Store::DeleteBatch(std::span<const std::string> keys) {
   const std::string document = FormatDelete(keys);
-  const HttpBody body = BodyOf(std::string_view(document));
+  const UploadBody body = BodyOf(std::string_view(document));
   Call call{.method = "POST", .key = "", .query = {{"delete", ""}}, .body = &body};
   ASSIGN_OR_RETURN(call.body_sha256, Sha256Of(body));
   ASSIGN_OR_RETURN(const std::vector<uint8_t> md5, DigestOf(body, EVP_md5()));

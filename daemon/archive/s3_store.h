@@ -61,7 +61,7 @@ class S3Store final : public ObjectStore {
     std::string key;  // with the prefix; empty: the bucket
     Query query = {};
     std::vector<std::string> headers = {};
-    const HttpBody* body = nullptr;
+    const UploadBody* body = nullptr;
     std::string body_sha256 = {};  // of body
     std::string range = {};
     int response_fd = -1;
@@ -82,10 +82,11 @@ class S3Store final : public ObjectStore {
   absl::StatusOr<HttpResponse> Send(const Call& call);
   absl::Status ErrorOf(const Call& call, const HttpResponse& response) const;
 
-  absl::Status PutBody(const std::string& key, const HttpBody& body, const PutOptions& options);
-  absl::Status PutParts(const std::string& key, const HttpBody& body, const PutOptions& options);
+  absl::Status PutBody(const std::string& key, const UploadBody& body, const PutOptions& options);
+  absl::Status PutParts(const std::string& key, const UploadBody& body, const PutOptions& options);
   absl::StatusOr<std::vector<std::string>> UploadParts(const std::string& key,
-                                                       const std::string& id, const HttpBody& body);
+                                                       const std::string& id,
+                                                       const UploadBody& body);
   absl::Status CompleteUpload(const std::string& key, const std::string& id,
                               std::span<const std::string> etags, const PutOptions& options);
   absl::StatusOr<std::vector<std::string>> PutHeaders(const Metadata& metadata,

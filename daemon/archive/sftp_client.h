@@ -13,10 +13,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "common/mutex.h"
-#include "daemon/archive/http_client.h"
+#include "daemon/archive/upload_body.h"
 
 namespace litefs::archive {
+
+class CurlHandle;
+class CurlHandles;
 
 // One exchange: the commands before, then the transfer of path, then the commands after; each only
 // if what comes before it has succeeded.
@@ -24,9 +26,9 @@ struct SftpRequest {
   // A file: gets its bytes.  With a '/' at its end: gets the lines of the directory's listing.
   // Empty: moves nothing.
   std::string path = {};
-  const HttpBody* upload = nullptr;  // puts these bytes there; missing directories are made
-  std::string range = {};            // "0-99"; empty: the whole file
-  int response_fd = -1;              // where the bytes go, from its offset 0; else into memory
+  const UploadBody* upload = nullptr;  // puts these bytes there; missing directories are made
+  std::string range = {};              // "0-99"; empty: the whole file
+  int response_fd = -1;                // where the bytes go, from its offset 0; else into memory
   uint64_t max_response_bytes = 64 << 20;  // in memory
   std::vector<std::string> before = {};    // "rename A B", "rm A"; '*' in front: may fail
   std::vector<std::string> after = {};
@@ -69,19 +71,15 @@ class SftpClient {
   static std::string Quote(std::string_view path);
 
  private:
-  struct Handle;
   struct Transfer;
 
   absl::StatusOr<SftpResponse> PerformOnce(const SftpRequest& request);
-  std::unique_ptr<Handle> TakeHandle() EXCLUDES(mu_);
-  void GiveBack(std::unique_ptr<Handle> handle) EXCLUDES(mu_);
-  void SetUp(Handle& handle, Transfer& transfer);
-  absl::Status Failure(int code, std::string_view detail, const Transfer& transfer) const;
+  void SetUp(CurlHandle* handle, Transfer* transfer);
+  absl::Status Failure(int code, const std::string& text) const;
 
   const Options options_;
   std::atomic<bool> stopped_ = false;
-  Mutex mu_;
-  std::vector<std::unique_ptr<Handle>> idle_ GUARDED_BY(mu_);
+  const std::unique_ptr<CurlHandles> handles_;
 };
 
 }  // namespace litefs::archive

@@ -232,7 +232,7 @@ absl::Status SftpStore::PutFile(std::string_view name, int fd, uint64_t size,
   return Store(name, {.fd = fd, .size = size}, options);
 }
 
-absl::Status SftpStore::Store(std::string_view name, const HttpBody& body,
+absl::Status SftpStore::Store(std::string_view name, const UploadBody& body,
                               const PutOptions& options) {
   RETURN_IF_ERROR(CheckObjectName(name));
   bool sent = false;
@@ -244,7 +244,7 @@ absl::Status SftpStore::Store(std::string_view name, const HttpBody& body,
   return About(name, status);
 }
 
-absl::Status SftpStore::StoreOnce(std::string_view name, const HttpBody& body,
+absl::Status SftpStore::StoreOnce(std::string_view name, const UploadBody& body,
                                   const PutOptions& options, bool* sent) {
   if (options.if_none_match) {  // saves the upload
     ASSIGN_OR_RETURN(const bool there, ExistsOnce(name));
@@ -266,7 +266,7 @@ absl::Status SftpStore::StoreOnce(std::string_view name, const HttpBody& body,
   return absl::UnavailableError(status.message());
 }
 
-absl::StatusOr<bool> SftpStore::Holds(std::string_view name, const HttpBody& body) {
+absl::StatusOr<bool> SftpStore::Holds(std::string_view name, const UploadBody& body) {
   std::vector<std::byte> part;
   for (uint64_t offset = 0;; offset += part.size()) {
     part.resize(std::min<uint64_t>(kCompareBytes, body.size - offset));

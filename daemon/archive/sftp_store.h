@@ -54,11 +54,11 @@ class SftpStore final : public ObjectStore {
   absl::StatusOr<SftpResponse> Send(const SftpRequest& request, std::string_view name);
   absl::Status About(std::string_view name, const absl::Status& status) const;
   absl::StatusOr<bool> ExistsOnce(std::string_view name);
-  absl::Status Store(std::string_view name, const HttpBody& body, const PutOptions& options);
-  absl::Status StoreOnce(std::string_view name, const HttpBody& body, const PutOptions& options,
+  absl::Status Store(std::string_view name, const UploadBody& body, const PutOptions& options);
+  absl::Status StoreOnce(std::string_view name, const UploadBody& body, const PutOptions& options,
                          bool* sent);
   absl::Status DeleteOnce(std::span<const std::string> names);
-  absl::StatusOr<bool> Holds(std::string_view name, const HttpBody& body);
+  absl::StatusOr<bool> Holds(std::string_view name, const UploadBody& body);
   // The file names of the directory, temporary ones included.
   absl::StatusOr<std::string> ListLines(const std::string& relative);
 

@@ -89,7 +89,7 @@ void LeaveAnUpload(const StoreOptions& options, const std::string& name) {
                    .password = settings->secret_access_key,
                    .ca_file = settings->ca_file});
   const std::byte nothing{};
-  const HttpBody body{.data = &nothing, .size = 0};
+  const UploadBody body{.data = &nothing, .size = 0};
   HttpRequest request;
   request.method = "POST";
   request.url = settings->base_url + "/" + settings->prefix + name + "?uploads=";
