@@ -167,7 +167,10 @@ void NodeLease::TryToReign() {
   if (!held.holds || held.epoch != epoch_ || held.writes) return;
   absl::Status status = parts_.node->primary() ? absl::OkStatus() : parts_.node->BecomePrimary();
   if (absl::IsUnavailable(status)) {
-    if (Now() < until_) return parts_.server->After(kRetry, [this] { TryToReign(); });
+    if (Now() < until_) {
+      parts_.server->After(kRetry, [this] { TryToReign(); });
+      return;
+    }
     keeper_->GiveBack(std::string(status.message()));
     status = parts_.node->Follow(upstream_);
     if (!status.ok()) parts_.on_fatal(status);
@@ -195,7 +198,8 @@ void NodeLease::StepDown() {
   const absl::Status status = parts_.node->primary() ? parts_.node->BecomeReplica(upstream_)
                                                      : parts_.node->Follow(upstream_);
   if (absl::IsUnavailable(status)) {
-    return parts_.server->After(kRetry, [this] { StepDown(); });
+    parts_.server->After(kRetry, [this] { StepDown(); });
+    return;
   }
   stepping_down_ = false;
   if (!status.ok()) parts_.on_fatal(status);
@@ -246,7 +250,8 @@ void NodeLease::ApproachHandOff(const std::shared_ptr<Transfer>& transfer) {
       return EndHandOff(transfer, to.status());
     if (!to.ok()) {  // it may be about to announce itself
       keeper_->Refresh();
-      return parts_.server->After(kSearchPause, [this, transfer] { ApproachHandOff(transfer); });
+      parts_.server->After(kSearchPause, [this, transfer] { ApproachHandOff(transfer); });
+      return;
     }
     transfer->to = *to;
   }

@@ -86,11 +86,13 @@ absl::StatusOr<nlohmann::json> StaticRole::StepDown(const Config& next) {
 void StaticRole::AwaitTurn() {
   if (!waits_) return;
   if (!taking_over_ && !parts_.node->replication().UpstreamIsReplica()) {
-    return parts_.server->After(kPause, [this] { AwaitTurn(); });
+    parts_.server->After(kPause, [this] { AwaitTurn(); });
+    return;
   }
   const absl::Status status = TakeOver();
   if (absl::IsUnavailable(status)) {
-    return parts_.server->After(kPause, [this] { AwaitTurn(); });
+    parts_.server->After(kPause, [this] { AwaitTurn(); });
+    return;
   }
   if (!status.ok()) parts_.on_fatal(status);
 }

@@ -1,9 +1,9 @@
 // StaticRole: the change of a configured role (lease.type: static) while the daemon runs, by
 // reading the configuration again (docs/CLUSTER.md, "A static role").
 //
-//   primary → replica   at once, if every replica that is connected confirms all that is here; else
-//   nothing is changed replica → primary   when the node that it follows says that it is no
-//   primary; until then it goes on as a replica
+// A primary becomes a replica at once, if every replica that is connected confirms all that is
+// here; else nothing is changed.  A replica becomes the primary when the node that it follows says
+// that it is none; until then it goes on as a replica.
 //
 // All methods belong to the main thread.
 

@@ -42,11 +42,12 @@ struct WaitRequests::Wait {
   bool with_checksum = false;
   session::ControlRespond respond;  // null: answered
   uint64_t id = 0;                  // of PositionWaits
-  size_t* waiting = nullptr;
+  session::TaskQueue::Timer timeout;
 };
 
 void WaitRequests::Answer(const std::shared_ptr<Wait>& wait, int error, nlohmann::json json) {
-  --*wait->waiting;
+  --waiting_;
+  server_.Cancel(wait->timeout);
   const session::ControlRespond respond = std::exchange(wait->respond, nullptr);
   respond({.error = error, .json = JsonText(json)});
 }
@@ -71,12 +72,10 @@ void WaitRequests::Handle(const nlohmann::json& request, session::ControlRespond
   ++waiting_;
   wait->position = *position;
   wait->respond = std::move(respond);
-  wait->waiting = &waiting_;
   Start(wait);
   if (wait->respond == nullptr) return;
   const milliseconds limit(std::min<uint64_t>(timeout->get<uint64_t>(), kMaxTimeout.count()));
-  server_.After(limit, [this, wait] {
-    if (wait->respond == nullptr) return;
+  wait->timeout = server_.After(limit, [this, wait] {
     waits_.Remove(wait->id);
     store::Store::Entry* const entry = store_().Find(wait->database);
     const ltx::Position at = entry == nullptr ? ltx::Position() : entry->database->position();

@@ -33,7 +33,7 @@ class WaitRequests {
   struct Wait;
   bool Look(const std::shared_ptr<Wait>& wait);
   void Start(const std::shared_ptr<Wait>& wait);
-  static void Answer(const std::shared_ptr<Wait>& wait, int error, nlohmann::json json);
+  void Answer(const std::shared_ptr<Wait>& wait, int error, nlohmann::json json);
 
   session::SessionServer& server_;
   PositionWaits& waits_;

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -13,9 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 
-#include "common/clock.h"
 #include "common/log.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"

@@ -58,9 +58,10 @@ class SessionServer final : private Session::Host {
   // Runs task on the server's thread, soon.
   void Post(TaskQueue::Task task) { tasks_.Post(std::move(task)); }
   // Runs task after that time, unless the server has ended.  On the server's thread.
-  void After(std::chrono::milliseconds delay, TaskQueue::Task task) {
-    tasks_.After(delay, std::move(task));
+  TaskQueue::Timer After(std::chrono::milliseconds delay, TaskQueue::Task task) {
+    return tasks_.After(delay, std::move(task));
   }
+  void Cancel(const TaskQueue::Timer& timer) { tasks_.Cancel(timer); }
 
   // Ends the sessions of apps, which begin new ones when they next write; what they have committed
   // is captured.  The store may go then, and ServeStore names the next.  On the server's thread.

@@ -22,8 +22,10 @@ void TaskQueue::Wake() {
   (void)!::write(wakeup_.get(), &one, sizeof(one));
 }
 
-void TaskQueue::After(std::chrono::milliseconds delay, Task task) {
-  timed_.emplace(std::chrono::steady_clock::now() + delay, std::move(task));
+TaskQueue::Timer TaskQueue::After(std::chrono::milliseconds delay, Task task) {
+  const Timer timer{.due = std::chrono::steady_clock::now() + delay, .id = ++last_timer_};
+  timed_.emplace(timer, std::move(task));
+  return timer;
 }
 
 void TaskQueue::RunPosted() {
@@ -38,7 +40,7 @@ void TaskQueue::RunPosted() {
 }
 
 void TaskQueue::RunDue(Time now) {
-  while (!timed_.empty() && timed_.begin()->first <= now) {
+  while (!timed_.empty() && timed_.begin()->first.due <= now) {
     const Task task = std::move(timed_.extract(timed_.begin()).mapped());
     task();
   }
@@ -46,7 +48,7 @@ void TaskQueue::RunDue(Time now) {
 
 std::optional<TaskQueue::Time> TaskQueue::next_due() const {
   if (timed_.empty()) return std::nullopt;
-  return timed_.begin()->first;
+  return timed_.begin()->first.due;
 }
 
 }  // namespace litefs::session

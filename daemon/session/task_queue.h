@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <compare>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -19,6 +20,12 @@ class TaskQueue {
  public:
   using Task = std::function<void()>;
   using Time = std::chrono::steady_clock::time_point;
+  // Of a task that waits for its time.  The default one is of none.
+  struct Timer {
+    Time due{};
+    uint64_t id = 0;
+    friend auto operator<=>(const Timer&, const Timer&) = default;
+  };
 
   // Any thread: task is run by the loop, soon.
   void Post(Task task) EXCLUDES(mu_);
@@ -28,7 +35,9 @@ class TaskQueue {
   // The loop's thread.
   bool valid() const { return wakeup_.valid(); }
   int fd() const { return wakeup_.get(); }
-  void After(std::chrono::milliseconds delay, Task task);
+  Timer After(std::chrono::milliseconds delay, Task task);
+  // The task will not be run; nothing, if it has been.
+  void Cancel(const Timer& timer) { timed_.erase(timer); }
   void RunPosted() EXCLUDES(mu_);
   void RunDue(Time now);
   // When RunDue has something to do; nullopt: nothing waits.
@@ -38,7 +47,8 @@ class TaskQueue {
 
  private:
   UniqueFd wakeup_;
-  std::multimap<Time, Task> timed_;
+  std::map<Timer, Task> timed_;
+  uint64_t last_timer_ = 0;
   Mutex mu_;
   std::deque<Task> posted_ GUARDED_BY(mu_);
 };
