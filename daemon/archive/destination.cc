@@ -29,6 +29,7 @@ static_assert(kMaxBatchFiles <= kMaxBundleFiles);
 constexpr std::chrono::milliseconds kFirstRetry{500};
 constexpr std::chrono::milliseconds kLastRetry{60'000};
 constexpr int kMaxClaims = 100;
+constexpr uint64_t kMaxClaimBytes = 1024;
 constexpr size_t kMaxIdentityBytes = 64 << 10;
 constexpr std::chrono::seconds kUnfinishedAge = std::chrono::hours(24);
 
@@ -315,18 +316,24 @@ absl::Status Destination::Record(const std::string& name, const ltx::Position& p
   return WriteWholeFile(RecordPath(name), ltx::FormatPosition(position));
 }
 
+// The claim of whoever came after the writer of that epoch; empty: nobody has.
+absl::StatusOr<std::string> Destination::ClaimAfter(const std::string& name, uint32_t epoch) {
+  absl::StatusOr<std::string> claim = store_->Get(EpochName(name, epoch + 1), 0, kMaxClaimBytes);
+  if (absl::IsNotFound(claim.status())) return std::string();
+  if (claim.ok() && claim->empty()) return std::string("(empty)");
+  return claim;
+}
+
 absl::Status Destination::CheckEpoch(const std::string& name, Database* database) {
   if (options_.config.litestream) return absl::OkStatus();
   if (database->epoch == 0) return ClaimEpoch(name, database);
-  const std::string next = EpochName(name, database->epoch + 1);
-  const absl::StatusOr<std::string> claim = store_->Get(next, 0, 1024);
-  if (absl::IsNotFound(claim.status())) return absl::OkStatus();
-  RETURN_IF_ERROR(claim.status());
+  ASSIGN_OR_RETURN(const std::string claim, ClaimAfter(name, database->epoch));
+  if (claim.empty()) return absl::OkStatus();
   database->writable = false;
   database->error = fmt::format(
       "another writer has taken {} over in {} (epoch {}: {}); this node archives it there no "
       "longer. If that is a mistake, stop the other one and start this one again",
-      name, store_->Describe(), database->epoch + 1, *claim);
+      name, store_->Describe(), database->epoch + 1, claim);
   SetState(name, *database);
   return absl::FailedPreconditionError(database->error);
 }
@@ -342,10 +349,8 @@ absl::StatusOr<bool> Destination::IsWriter(const std::string& name) {
     epoch = database.epoch != 0 ? database.epoch : database.highest_epoch;
   }
   if (options_.config.litestream) return true;
-  const absl::Status later = store_->Get(EpochName(name, epoch + 1), 0, 1).status();
-  if (absl::IsNotFound(later)) return true;
-  RETURN_IF_ERROR(later);
-  return false;
+  ASSIGN_OR_RETURN(const std::string claim, ClaimAfter(name, epoch));
+  return claim.empty();
 }
 
 absl::Status Destination::ClaimEpoch(const std::string& name, Database* database) {

@@ -95,6 +95,7 @@ class Destination {
   absl::Status FindStart(const std::string& name, const db::LtxLog& log, Database* database);
   absl::Status FindLitestreamStart(const std::string& name, const db::LtxLog& log,
                                    Database* database);
+  absl::StatusOr<std::string> ClaimAfter(const std::string& name, uint32_t epoch);
   absl::Status CheckEpoch(const std::string& name, Database* database);
   absl::StatusOr<bool> IsWriter(const std::string& name);
   absl::Status ClaimEpoch(const std::string& name, Database* database);
