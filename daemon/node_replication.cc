@@ -97,7 +97,7 @@ absl::Status NodeReplication::StartServer() {
           .publish = replication.publish,
           .security = security_,
           .durable = role_.primary && config_.syncs(),
-          .on_stored = on_stored_,
+          .on_stored = config_.syncs() ? on_stored_ : nullptr,
           .dial = replication.dial,
           .upstream = upstream},
       source_.get());

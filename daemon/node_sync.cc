@@ -63,8 +63,8 @@ void NodeSync::Restore(const std::string& name, State& state,
 }
 
 // True where a commit need not wait: the database is degraded, and its replicas are not back.
-bool NodeSync::MayPass(const std::string& name, const db::Database& database) {
-  const std::vector<ltx::Position> stored = stored_(name);
+bool NodeSync::MayPass(const std::string& name, const db::Database& database,
+                       const std::vector<ltx::Position>& stored) {
   MutexLock lock(mu_);
   State& state = StateOf(name);
   state.database = &database;
@@ -106,9 +106,10 @@ uint32_t NodeSync::AtSync(store::Store::Entry& entry, const session::GateRequest
     if (request.waited < std::max(rule.timeout, config_.write_timeout)) return EBUSY;
     return Unconfirmed(name, "it is not in the chain");
   }
-  if (MayPass(name, *entry.database)) return 0;
+  const std::vector<ltx::Position> stored = stored_(name);
+  if (MayPass(name, *entry.database, stored)) return 0;
   const ltx::TxId tip = entry.database->log().tip().txid;
-  if (Count(*entry.database, stored_(name), tip) >= rule.replicas) {
+  if (Count(*entry.database, stored, tip) >= rule.replicas) {
     MutexLock lock(mu_);
     ++counters_.confirmed;
     return 0;

@@ -76,7 +76,8 @@ class NodeSync {
 
   State& StateOf(const std::string& name) REQUIRES(mu_);
   uint32_t Unconfirmed(const std::string& name, std::string_view why) EXCLUDES(mu_);
-  bool MayPass(const std::string& name, const db::Database& database) EXCLUDES(mu_);
+  bool MayPass(const std::string& name, const db::Database& database,
+               const std::vector<ltx::Position>& stored) EXCLUDES(mu_);
   void Restore(const std::string& name, State& state, const std::vector<ltx::Position>& stored)
       REQUIRES(mu_);
   session::Deferral Patience(const SyncConfig& rule, const session::GateRequest& request,

@@ -60,8 +60,13 @@ void PositionFiles::WriteDirty() {
     scheduled_ = false;
   }
   const bool all = dirty.contains("");
-  for (store::Store::Entry* entry : parts_.store().All()) {
-    if (all || dirty.contains(entry->database->name())) WritePosition(entry);
+  if (all) {
+    for (store::Store::Entry* entry : parts_.store().All()) WritePosition(entry);
+  } else {
+    for (const std::string& name : dirty) {
+      store::Store::Entry* const entry = parts_.store().Find(name);
+      if (entry != nullptr) WritePosition(entry);
+    }
   }
   if (parts_.store().primary()) {
     if (all) {
