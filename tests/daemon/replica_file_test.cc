@@ -37,6 +37,18 @@ std::string RandomTransfer(const std::string& table, std::mt19937& random) {
          std::to_string(1 + random() % 99);
 }
 
+// A change, to be spoilt.
+class Wrapped : public PageSource {
+ public:
+  explicit Wrapped(Change& change) : change_(change) {}
+  size_t count() const override { return change_.count(); }
+  ltx::PageNo pgno(size_t i) const override { return change_.pgno(i); }
+  absl::Status Read(size_t i, std::span<std::byte> page) override { return change_.Read(i, page); }
+
+ private:
+  Change& change_;
+};
+
 class ReplicaFileTest : public testing::Test {
  protected:
   std::string Path(const std::string& name) { return directory_.path() + "/" + name; }
@@ -250,18 +262,12 @@ TEST_P(InMode, PageSizeChangesWhenNobodyHasItOpen) {
 }
 
 TEST_P(InMode, AFailingSourceChangesNothing) {
-  class Failing : public PageSource {
+  class Failing : public Wrapped {
    public:
-    explicit Failing(Change& change) : change_(change) {}
-    size_t count() const override { return change_.count(); }
-    ltx::PageNo pgno(size_t i) const override { return change_.pgno(i); }
+    using Wrapped::Wrapped;
     absl::Status Read(size_t i, std::span<std::byte> page) override {
-      if (i > 2) return absl::DataLossError("cut off");
-      return change_.Read(i, page);
+      return i > 2 ? absl::DataLossError("cut off") : Wrapped::Read(i, page);
     }
-
-   private:
-    Change& change_;
   };
   SourceDatabase source(Path("source.db"));
   Start(source);
@@ -280,18 +286,10 @@ TEST_P(InMode, AFailingSourceChangesNothing) {
 }
 
 TEST_P(InMode, PagesThatDoNotBelongHereAreNeverSeen) {
-  class Stranger : public PageSource {
+  class Stranger : public Wrapped {
    public:
-    explicit Stranger(Change& change) : change_(change) {}
-    size_t count() const override { return change_.count(); }
-    ltx::PageNo pgno(size_t i) const override { return change_.pgno(i); }
-    absl::Status Read(size_t i, std::span<std::byte> page) override {
-      return change_.Read(i, page);
-    }
+    using Wrapped::Wrapped;
     absl::Status Check() override { return absl::DataLossError("of another database"); }
-
-   private:
-    Change& change_;
   };
   SourceDatabase source(Path("source.db"));
   source.Run("CREATE TABLE before(v)");
