@@ -99,7 +99,7 @@ def files_of(place, database, level):
 
 
 def measure_delay(c, rate, seconds):
-    place = os.path.join(c.scratch, "delay")
+    place = os.path.join(c.scratch, "delay.archive")
     node = c.node("delay", archive=[{"url": place}])
     writer = python(c, STEADY, node.path("app.db"), rate, rate * seconds)
     writer.stdout.readline()
@@ -183,7 +183,7 @@ def lower_bound(place, txid):
 
 def measure_restore(c, mib, transactions=400):
     """Windows of seconds stand for those of minutes and hours."""
-    place = os.path.join(c.scratch, "restore")
+    place = os.path.join(c.scratch, "restore.archive")
     node = c.node("restore", archive=[{"url": place, "interval": "100ms", "levels": ["1s", "4s", "16s"],
                                        "snapshots": "1h"}])
     writer = python(c, LARGE, node.path("app.db"), mib)
