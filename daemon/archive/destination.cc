@@ -329,28 +329,39 @@ absl::Status Destination::CheckEpoch(const std::string& name, Database* database
   if (database->epoch == 0) return ClaimEpoch(name, database);
   ASSIGN_OR_RETURN(const std::string claim, ClaimAfter(name, database->epoch));
   if (claim.empty()) return absl::OkStatus();
+  SetSucceeded(name, claim, database);
+  return absl::FailedPreconditionError(database->error);
+}
+
+void Destination::SetSucceeded(const std::string& name, const std::string& claim,
+                               Database* database) {
   database->writable = false;
   database->error = fmt::format(
       "another writer has taken {} over in {} (epoch {}: {}); this node archives it there no "
       "longer. If that is a mistake, stop the other one and start this one again",
       name, store_->Describe(), database->epoch + 1, claim);
   SetState(name, *database);
-  return absl::FailedPreconditionError(database->error);
 }
 
 // A node that has nothing to upload would not notice otherwise, and go on compacting and deleting
 // by a listing that is no longer true.
 absl::StatusOr<bool> Destination::IsWriter(const std::string& name) {
-  uint32_t epoch = 0;
+  Database database;
   {
     MutexLock lock(mu_);
-    const Database& database = databases_[name];
-    if (!database.writable) return false;
-    epoch = database.epoch != 0 ? database.epoch : database.highest_epoch;
+    database = databases_[name];
   }
+  if (!database.writable) return false;
   if (options_.config.litestream) return true;
-  ASSIGN_OR_RETURN(const std::string claim, ClaimAfter(name, epoch));
-  return claim.empty();
+  const bool claimed = database.epoch != 0;
+  ASSIGN_OR_RETURN(const std::string claim,
+                   ClaimAfter(name, claimed ? database.epoch : database.highest_epoch));
+  if (claim.empty()) return true;
+  if (claimed) {
+    SetSucceeded(name, claim, &database);
+    LogError("archive", fmt::format("destination={} db={} {}", options_.config.name, name, database.error));
+  }
+  return false;
 }
 
 absl::Status Destination::ClaimEpoch(const std::string& name, Database* database) {

@@ -97,6 +97,7 @@ class Destination {
                                    Database* database);
   absl::StatusOr<std::string> ClaimAfter(const std::string& name, uint32_t epoch);
   absl::Status CheckEpoch(const std::string& name, Database* database);
+  void SetSucceeded(const std::string& name, const std::string& claim, Database* database);
   absl::StatusOr<bool> IsWriter(const std::string& name);
   absl::Status ClaimEpoch(const std::string& name, Database* database);
   absl::StatusOr<Batch> CollectBatch(const db::LtxLog& log, const ltx::Position& from);

@@ -134,6 +134,32 @@ def run(c, seconds, small, deaf):
     print(f"a stop beside a destination that hangs: {time.monotonic() - began:.1f} s")
 
 
+def run_full_node(c, small):
+    """The node's own disk, where uploads are prepared, is full before they are."""
+    place = os.path.join(c.scratch, "elsewhere")
+    node = c.node("f", dir=f"{small}/node", archive=[{"name": "far", "url": place, "interval": "2s"}])
+    node.sql("app.db", "create table t(n, filler)")
+    wait_archived(node, "far", "app.db")
+    node.sql("app.db", ";".join(f"insert into t values ({n}, randomblob(3000))" for n in range(30)))
+    node.sync()
+    fill(f"{small}/more", 0)
+    late = wait_for("the upload fails", lambda: destination(node, "far")["last_error"], 30)
+    check("No space left on device" in late and small in late, f"what the destination says: {late}")
+    check_equal(node.sql("app.db", "select count(*) from t"), "30", "reads on a full disk")
+    os.unlink(f"{small}/more")
+    wait_for("the archive catches up", lambda: destination(node, "far")["databases"][0]["backlog_files"] == 0, 130)
+    check_equal(sha256(restore(c, place)[0]), sha256(node.path("app.db")), "the restored bytes")
+    c.command("archive", "verify", place)
+    node.stop()
+
+
+def fill(path, pages_left):
+    with open(path, "wb") as file:
+        stat = os.statvfs(path)
+        if stat.f_bavail > pages_left:
+            os.posix_fallocate(file.fileno(), 0, (stat.f_bavail - pages_left) * stat.f_frsize)
+
+
 def test(c, seconds="6"):
     small = os.path.join(c.scratch, "small")
     os.mkdir(small)
@@ -142,9 +168,8 @@ def test(c, seconds="6"):
     if mount.returncode != 0:
         raise cluster.Skip(f"no tmpfs can be mounted: {mount.stderr.strip()}")
     try:
-        with open(f"{small}/ballast", "wb") as file:
-            stat = os.statvfs(small)
-            os.posix_fallocate(file.fileno(), 0, (stat.f_bavail - 12) * stat.f_frsize)  # 48 KiB are left
+        run_full_node(c, small)
+        fill(f"{small}/ballast", 12)  # 48 KiB are left
         with socket.create_server(("127.0.0.1", 0)) as deaf:
             run(c, int(seconds), small, deaf)
     finally:
