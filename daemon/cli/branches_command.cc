@@ -113,8 +113,8 @@ absl::Status Export(const Options& options, const Config& config) {
 }
 
 absl::Status Discard(const Options& options, const Config& config) {
-  RETURN_IF_ERROR(
-      db::DiscardBranch(DatabasesDirectory(config) + "/" + options.database, options.branch));
+  RETURN_IF_ERROR(db::DiscardBranch(DatabasesDirectory(config) + "/" + options.database,
+                                    options.branch, options.force));
   if (options.json) {
     const nlohmann::ordered_json line = {{"database", options.database},
                                          {"discarded", options.branch}};
@@ -177,6 +177,7 @@ void AddBranchesCommands(CLI::App& app, int* exit_code) {
       Add(branches, "discard", "Delete a branch for good", Discard, options, exit_code);
   discard->add_option("DB", options->database, "The database: its name, or its path")->required();
   discard->add_option("BRANCH", options->branch, "As listed")->required();
+  discard->add_flag("--force", options->force, "Though a later branch begins where it ended");
   discard->footer(
       "Example:\n  litefs branches discard data/app.db 000000000000002a-9d3c1f0a77e2b845");
 }

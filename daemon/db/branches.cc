@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -83,32 +84,61 @@ absl::StatusOr<std::string> BranchWithContent(const std::string& parent, ltx::Ch
   return std::string();
 }
 
+// A branch's own files, in order.  Empty: they lead nowhere.
+struct OwnFiles {
+  std::vector<FileRange> files;
+  bool whole = false;           // begin with a snapshot
+  ltx::Checksum pre_apply = 0;  // else: of the content that they begin at
+};
+
+absl::StatusOr<OwnFiles> OwnFilesOf(const std::string& parent, const std::string& name) {
+  OwnFiles own;
+  const auto end = ParseBranchName(name);
+  if (!end) return own;
+  ASSIGN_OR_RETURN(const std::vector<FileRange> files, FilesOf(parent + "/" + name));
+  own.files = WayFrom(0, end->txid, files);
+  own.whole = !own.files.empty();
+  if (own.whole || files.empty()) return own;
+  const auto first = std::min_element(
+      files.begin(), files.end(),
+      [](const FileRange& a, const FileRange& b) { return a.min_txid < b.min_txid; });
+  own.files = WayFrom(first->min_txid - 1, end->txid, files);
+  if (own.files.empty()) return own;
+  ASSIGN_OR_RETURN(const ltx::Header header, HeaderOf(own.files.front()));
+  own.pre_apply = header.pre_apply;
+  return own;
+}
+
 // All files that lead to the end of a branch.  Where its own do not begin with a snapshot, the node
 // had left an earlier branch for only the pages that differed: then that one's come first.  Empty:
 // it is not whole.
 absl::StatusOr<std::vector<FileRange>> WayTo(const std::string& parent, std::string name) {
   std::vector<FileRange> way;
   std::set<std::string> seen;
-  while (true) {
-    const auto end = ParseBranchName(name);
-    if (!end || !seen.insert(name).second) break;
-    ASSIGN_OR_RETURN(const std::vector<FileRange> files, FilesOf(parent + "/" + name));
-    std::vector<FileRange> part = WayFrom(0, end->txid, files);
-    const bool whole = !part.empty();
-    if (!whole) {
-      const auto first = std::min_element(
-          files.begin(), files.end(),
-          [](const FileRange& a, const FileRange& b) { return a.min_txid < b.min_txid; });
-      if (first == files.end()) break;
-      part = WayFrom(first->min_txid - 1, end->txid, files);
-    }
-    if (part.empty()) break;
-    way.insert(way.begin(), part.begin(), part.end());
-    if (whole) return way;
-    ASSIGN_OR_RETURN(const ltx::Header header, HeaderOf(part.front()));
-    ASSIGN_OR_RETURN(name, BranchWithContent(parent, header.pre_apply));
+  while (seen.insert(name).second) {
+    ASSIGN_OR_RETURN(const OwnFiles own, OwnFilesOf(parent, name));
+    if (own.files.empty()) break;
+    way.insert(way.begin(), own.files.begin(), own.files.end());
+    if (own.whole) return way;
+    ASSIGN_OR_RETURN(name, BranchWithContent(parent, own.pre_apply));
   }
   return std::vector<FileRange>();
+}
+
+// The branches that begin where this one ended.
+absl::StatusOr<std::vector<std::string>> BranchesThatNeed(const std::string& parent,
+                                                          const std::string& name,
+                                                          const ltx::Position& end) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(parent));
+  std::vector<std::string> needing;
+  for (const std::string& other : names) {
+    if (other == name) continue;
+    ASSIGN_OR_RETURN(const OwnFiles own, OwnFilesOf(parent, other));
+    if (!own.files.empty() && !own.whole && own.pre_apply == end.checksum) {
+      needing.push_back(other);
+    }
+  }
+  return needing;
 }
 
 absl::StatusOr<Branch> Describe(const std::string& parent, const std::string& name,
@@ -190,9 +220,18 @@ absl::Status ExportBranch(const std::string& control_directory, const std::strin
   return status;
 }
 
-absl::Status DiscardBranch(const std::string& control_directory, const std::string& name) {
+absl::Status DiscardBranch(const std::string& control_directory, const std::string& name,
+                           bool force) {
   ltx::Position end;
   ASSIGN_OR_RETURN(const std::string directory, Find(control_directory, name, &end));
+  ASSIGN_OR_RETURN(const std::vector<std::string> needing,
+                   BranchesThatNeed(DirectoryOf(control_directory), name, end));
+  if (!needing.empty() && !force) {
+    return absl::FailedPreconditionError(
+        fmt::format("{} begin{} where {} ended, and cannot be exported without it: discard what is "
+                    "newer first, or use --force",
+                    fmt::join(needing, ", "), needing.size() == 1 ? "s" : "", name));
+  }
   ASSIGN_OR_RETURN(const std::vector<FileRange> files, FilesOf(directory));
   for (const FileRange& file : files) {
     if (::unlink(file.path.c_str()) != 0) return ErrnoStatus("delete " + file.path, errno);

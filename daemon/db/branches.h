@@ -32,7 +32,9 @@ absl::StatusOr<std::vector<Branch>> ListBranches(const std::string& control_dire
 absl::Status ExportBranch(const std::string& control_directory, const std::string& name,
                           const std::string& path);
 
-// Deletes the branch for good.  kNotFound: no such branch.
-absl::Status DiscardBranch(const std::string& control_directory, const std::string& name);
+// Deletes the branch for good.  kNotFound: no such branch.  kFailedPrecondition, unless force: the
+// files of another begin where this one ended.
+absl::Status DiscardBranch(const std::string& control_directory, const std::string& name,
+                           bool force);
 
 }  // namespace litefs::db

@@ -52,12 +52,19 @@ def test(c):
     check_export(c, node, positions[4], "1,2,3,4")
     check_export(c, node, positions[6], "1,2,3,4,5,6")
 
-    shutil.rmtree(first)
+    status, _, err = c.command("branches", "discard", "--config", node.config, DB, os.path.basename(first), status=None)
+    check(status == 1 and f"{positions[4].replace('/', '-')} begins where" in err, f"{status} {err}")
+    check(os.listdir(first), "a branch that another needs is still there")
+    c.command("branches", "discard", "--force", "--config", node.config, DB, os.path.basename(first))
+    check(not os.path.exists(first), "a branch discarded by force is gone")
     check_equal(set(listed(c, node).values()), {False}, "branches that can be exported without the first")
     status, _, err = c.command("branches", "export", "--config", node.config, DB, positions[6].replace("/", "-"),
                                os.path.join(c.scratch, "none.db"), status=None)
     check(status == 1 and "do not begin with a snapshot, nor where another branch ends" in err, f"{status} {err}")
     check(not os.path.exists(os.path.join(c.scratch, "none.db")), "a failed export has left a file")
+    for n in (6, 4):  # the newest first needs no force
+        c.command("branches", "discard", "--config", node.config, DB, positions[n].replace("/", "-"))
+    check_equal(listed(c, node), {}, "branches at the end")
 
 
 if __name__ == "__main__":
