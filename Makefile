@@ -14,6 +14,7 @@
 #   make soak                     ten minutes of kills, a million transactions
 #   make chaos                    ten minutes of kills, partitions, jumps of clocks and changes of roles; histories checked
 #   make bench | bench-quick      plain SQLite and litefs side by side: docs/BENCHMARKS.md
+#   make bench-scale              cost of a transaction against sizes and numbers
 #   make bench-seed               a new replica of 1 GiB, beside cp and fsync
 #   make bench-latency            from a commit on a primary to its being seen on a replica
 #   make bench-sync               commits that wait for 0, 1 and 2 replicas
@@ -28,7 +29,7 @@
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all test unit system test-clients test-big test-readers test-archive soak chaos sweep lint bench bench-quick bench-latency bench-sync bench-archive bench-seed fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
+.PHONY: all test unit system test-clients test-big test-readers test-archive soak chaos sweep lint bench bench-quick bench-latency bench-sync bench-archive bench-seed bench-scale fuzz fuzz-run tidy thread-safety format install deps demo clean help FORCE
 all:
 
 # ---- Variant ------------------------------------------------------------------------------------
@@ -247,6 +248,9 @@ bench-sync: all
 
 bench-seed: all
 	bench/seed.py $(B)
+
+bench-scale: all
+	bench/scale.py $(B) --json $(B)/bench-scale.json --svg $(B)/bench-scale.svg
 
 bench-archive: all
 	bench/archive.py $(B) --json $(B)/bench-archive.json

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs SQLite workloads side by side: plain, under the shim, with replicas.
+"""Runs SQLite workloads side by side: plain, under the shim, with replicas, with an archive.
 
     bench/run.py BUILD_DIR [--quick | --smoke] [--only REGEX] [--json FILE] [--seconds S] [--repeat N]
 
@@ -177,7 +177,7 @@ def parse(arguments):
     parser.add_argument("--smoke", action="store_true", help="a few operations each: does it work?")
     parser.add_argument("--parts", action="store_true", help="also the Google Benchmark programs")
     parser.add_argument("--only", default=".", help="cases whose name matches")
-    parser.add_argument("--setups", default="plain,shim,replica,replicas3")
+    parser.add_argument("--setups", default="plain,shim,replica,replicas3,archive")
     parser.add_argument("--seconds", type=float, help="of plain SQLite for one run")
     parser.add_argument("--repeat", type=int)
     parser.add_argument("--json", help="write the result there")
@@ -188,7 +188,7 @@ def parse(arguments):
     if options.setups[0] != "plain" or not set(options.setups) <= set(setups.REPLICAS):
         parser.error("--setups: plain first, then of " + ", ".join(setups.REPLICAS))
     if small:
-        options.setups = [s for s in options.setups if s != "replicas3"]
+        options.setups = [s for s in options.setups if s not in ("replicas3", "archive")]
     options.seconds = options.seconds or (0.02 if options.smoke else 0.5 if options.quick else 1.0)
     options.repeat = options.repeat or (1 if options.smoke else 5 if options.quick else 7)
     return options

@@ -13,7 +13,7 @@ import cluster  # noqa: E402
 CATCH_UP_SECONDS = 300
 
 # name: replicas, or None for plain SQLite
-REPLICAS = {"plain": None, "shim": 0, "replica": 1, "replicas3": 3}
+REPLICAS = {"plain": None, "shim": 0, "replica": 1, "replicas3": 3, "archive": 0}
 TITLES = {"plain": "plain SQLite", "shim": "shim + daemon", "replica": "one replica",
           "replicas3": "three replicas", "archive": "archive to a directory"}
 
@@ -73,7 +73,9 @@ class Setup:
             self.dir = os.path.join(nodes.scratch, name)
             os.mkdir(self.dir)
             return
-        config = primary_config or {}
+        config = dict(primary_config or {})
+        if name == "archive":
+            config["archive"] = [{"url": os.path.join(nodes.scratch, f"{name}.archive")}]
         self.primary = nodes.node(f"{name}-p", start=False)
         self.primary.endpoint = f"tcp://127.0.0.1:{free_port_pair()}" if count else ""
         self.primary.configure(None, **config)
