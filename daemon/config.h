@@ -87,6 +87,9 @@ struct SyncOverride {
   bool own_on_timeout = false;
 };
 
+// What who writes on a replica gets.
+enum class ReplicaWrites { kForward, kBusy, kReadOnly };
+
 struct Config {
   std::string dir;                             // absolute
   std::vector<std::string> databases = {"*"};  // globs (fnmatch) of file names
@@ -103,7 +106,9 @@ struct Config {
   SyncConfig sync;
   std::vector<SyncOverride> sync_databases;  // in the order of the file
   std::chrono::milliseconds write_timeout = std::chrono::seconds(30);
-  bool read_only_replica = false;   // or busy: what who writes on a replica gets
+  ReplicaWrites on_replica_write = ReplicaWrites::kForward;
+  // For how long a replica may keep the primary's database without a transaction.
+  std::chrono::milliseconds max_hold = std::chrono::seconds(30);
   bool continue_when_away = false;  // or refuse: what a writer does after write_timeout
   LogLevel log_level = LogLevel::kInfo;
   std::vector<archive::ArchiveConfig> archives;

@@ -20,6 +20,7 @@ constexpr size_t kMaxDialled = 64;
 constexpr std::chrono::milliseconds kMinRetentionAge = std::chrono::seconds(1);
 constexpr uint64_t kMinRetentionBytes = 64 << 10;
 constexpr std::chrono::milliseconds kMaxWriteTimeout = std::chrono::hours(1);
+constexpr std::chrono::milliseconds kLeastMaxHold{100};
 
 Problem SetCurveKey(const std::string& value, std::string* out) {
   if (!replication::IsCurveKey(value)) {
@@ -96,6 +97,15 @@ Problem SetWriteTimeout(const std::string& value, Config* config) {
   return problem;
 }
 
+Problem SetMaxHold(const std::string& value, Config* config) {
+  Problem problem = SetDuration(value, &config->max_hold);
+  if (problem.empty() &&
+      (config->max_hold < kLeastMaxHold || config->max_hold > kMaxWriteTimeout)) {
+    problem = fmt::format("\"{}\" is not between 100ms and 1h", value);
+  }
+  return problem;
+}
+
 Problem SetWhenAway(const std::string& value, Config* config) {
   if (value != "refuse" && value != "continue") {
     return fmt::format("\"{}\" is neither refuse nor continue", value);
@@ -105,10 +115,12 @@ Problem SetWhenAway(const std::string& value, Config* config) {
 }
 
 Problem SetOnReplicaWrite(const std::string& value, Config* config) {
-  if (value != "busy" && value != "readonly") {
-    return fmt::format("\"{}\" is neither busy nor readonly", value);
+  if (value != "forward" && value != "busy" && value != "readonly") {
+    return fmt::format("\"{}\" is neither forward, busy nor readonly", value);
   }
-  config->read_only_replica = value == "readonly";
+  config->on_replica_write = value == "forward" ? ReplicaWrites::kForward
+                             : value == "busy"  ? ReplicaWrites::kBusy
+                                                : ReplicaWrites::kReadOnly;
   return "";
 }
 
@@ -264,6 +276,7 @@ constexpr std::array kSettings = {
             [](const Values& v, Config* c) { return SetCurveKey(v[0], &c->security.primary_key); }},
     Setting{"on-replica-write",
             [](const Values& v, Config* c) { return SetOnReplicaWrite(v[0], c); }},
+    Setting{"forward.max-hold", [](const Values& v, Config* c) { return SetMaxHold(v[0], c); }},
     Setting{"on-timeout",
             [](const Values& v, Config* c) { return SetOnTimeout(v[0], &c->sync.degrade); }},
     Setting{"sync",

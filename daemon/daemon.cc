@@ -97,13 +97,24 @@ absl::Status EndpointError(const absl::Status& status) {
   return absl::IsAlreadyExists(status) ? absl::UnavailableError(status.message()) : status;
 }
 
+ipc::OnReplicaWrite OnReplicaWriteOf(ReplicaWrites writes) {
+  switch (writes) {
+    case ReplicaWrites::kForward:
+      return ipc::OnReplicaWrite::kForward;
+    case ReplicaWrites::kReadOnly:
+      return ipc::OnReplicaWrite::kReadOnly;
+    case ReplicaWrites::kBusy:
+      break;
+  }
+  return ipc::OnReplicaWrite::kBusy;
+}
+
 void Daemon::SetPage() {
   ipc::StatusPage& page = status_->status();
   page.write_timeout_ms.store(static_cast<uint32_t>(config_.write_timeout.count()));
   page.when_away.store(static_cast<uint32_t>(config_.continue_when_away ? ipc::WhenAway::kContinue
                                                                         : ipc::WhenAway::kRefuse));
-  page.on_replica_write.store(static_cast<uint32_t>(
-      config_.read_only_replica ? ipc::OnReplicaWrite::kReadOnly : ipc::OnReplicaWrite::kBusy));
+  page.on_replica_write.store(static_cast<uint32_t>(OnReplicaWriteOf(config_.on_replica_write)));
   page.epoch.store(directory_->epoch());
   page.lease_deadline_ns.store(HasLease() ? 0 : ipc::kNoDeadline);
 }
@@ -407,6 +418,12 @@ nlohmann::json Daemon::Status() {
   nlohmann::json counters_json = CountersJson(counters, *server_);
   node_->replication().AddCountersTo(&counters_json);
   sync_.AddCountersTo(&counters_json);
+  if (const NodeForward* forward = node_->forward(); forward != nullptr) {
+    counters_json.update({{"forward_locks", forward->counters().locks},
+                          {"forwarded_transactions", forward->counters().accepted},
+                          {"forward_refusals", forward->counters().refused},
+                          {"forward_unknown", forward->counters().unknown}});
+  }
   const auto uptime =
       std::chrono::duration_cast<std::chrono::milliseconds>(SystemClock().Boot() - started_);
   nlohmann::json lease = lease_->StatusJson();
@@ -422,6 +439,8 @@ nlohmann::json Daemon::Status() {
           {"waits", waits_.size()},
           {"lease", std::move(lease)},
           {"replication", node_->replication().StatusJson()},
+          {"forwarding",
+           node_->forward() == nullptr ? nlohmann::json() : node_->forward()->StatusJson()},
           {"archive", node_->archive().StatusJson()},
           {"counters", std::move(counters_json)}};
 }

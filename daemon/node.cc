@@ -59,6 +59,7 @@ absl::Status Node::OpenStore() {
              if (replication_ != nullptr) replication_->Committed(name, min, max);
              if (archive_ != nullptr) archive_->Committed(name);
              parts_.on_moved(name, max);
+             if (forward_ != nullptr) forward_->Applied();
            }}));
   MutexLock lock(mu_);
   store_ = std::move(store);
@@ -109,6 +110,7 @@ absl::Status Node::StartTasks() {
   archive_ =
       std::make_unique<NodeArchive>(*parts_.config, primary_, parts_.directory, store_.get());
   archive_->Seed();
+  StartForwarding();
   RETURN_IF_ERROR(StartReplication());
   return archive_->Start();
 }
@@ -129,12 +131,37 @@ absl::Status Node::StartReplication() {
   auto replication = std::make_unique<NodeReplication>(
       *parts_.config,
       NodeReplication::Role{.primary = primary_, .cluster_id = cluster_id(), .upstream = upstream_},
-      parts_.directory, store_.get(), parts_.on_stored);
+      parts_.directory, store_.get(), parts_.on_stored,
+      parts_.config->on_replica_write == ReplicaWrites::kForward ? parts_.status : nullptr,
+      NodeReplication::Forwarding{.heard =
+                                      [this](replication::Body body) {
+                                        if (forward_ != nullptr) forward_->Heard(std::move(body));
+                                      },
+                                  .online =
+                                      [this](bool online) {
+                                        if (forward_ != nullptr) forward_->Online(online);
+                                      }});
   {
     MutexLock lock(mu_);
     replication_ = std::move(replication);
   }
   return replication_->Start();
+}
+
+void Node::StartForwarding() {
+  if (primary_ || parts_.config->on_replica_write != ReplicaWrites::kForward) return;
+  forward_ = std::make_unique<NodeForward>(NodeForward::Parts{
+      .server = server_,
+      .submit =
+          [this](replication::Body body, std::vector<std::byte> payload) {
+            replication_->Submit(std::move(body), std::move(payload));
+          },
+      .primary_time_ms = [this] { return replication_->PrimaryTimeMs(); },
+      .on_returned = [this] { replication_->ApplyStored(); },
+      .on_stored = [this](const std::string& database,
+                          ltx::TxId txid) { replication_->NoteStored(database, txid); },
+      .write_timeout = parts_.config->write_timeout});
+  server_->ServeWrites(forward_.get());
 }
 
 void Node::StopReplication() {
@@ -183,6 +210,8 @@ absl::Status Node::Reopen(bool primary) {
   StopReplication();
   archive_->Abandon();
   parts_.before_close();
+  server_->ServeWrites(nullptr);
+  forward_.reset();
   CloseStore();
   RETURN_IF_ERROR(parts_.directory->NoteRole(primary));
   SetRole(primary);
@@ -197,11 +226,15 @@ absl::Status Node::Reopen(bool primary) {
 
 absl::Status Node::BecomePrimary() {
   StopReplication();  // nothing more comes from the reign that is over
+  if (forward_ != nullptr && !forward_->EndAll()) {
+    return absl::UnavailableError("an app has not ended its write transaction yet");
+  }
   RETURN_IF_ERROR(ApplyStored());
   return Reopen(/*primary=*/true);
 }
 
 absl::Status Node::BecomeReplica(const std::string& upstream) {
+  replication_->CloseHalts(true);
   if (!server_->Drain(std::chrono::milliseconds(0))) {
     return absl::UnavailableError("an app has not ended its write transaction yet");
   }
@@ -212,12 +245,16 @@ absl::Status Node::BecomeReplica(const std::string& upstream) {
 bool Node::HoldWriters(std::chrono::milliseconds limit) {
   // The shim lets nobody begin to write on a replica, and those commit who have begun.
   parts_.status->status().role.store(static_cast<uint32_t>(ipc::Role::kReplica));
+  replication_->CloseHalts(true);
   if (server_->Drain(limit)) return true;
   AdmitWriters();
   return false;
 }
 
-void Node::AdmitWriters() { SetRole(primary_); }
+void Node::AdmitWriters() {
+  SetRole(primary_);
+  replication_->CloseHalts(false);
+}
 
 // ---- Positions
 // -----------------------------------------------------------------------------------

@@ -27,6 +27,7 @@
 #include "daemon/http/event_feed.h"
 #include "daemon/lease/record.h"
 #include "daemon/node_archive.h"
+#include "daemon/node_forward.h"
 #include "daemon/node_replication.h"
 #include "daemon/session/session_server.h"
 #include "daemon/session/status_file.h"
@@ -65,6 +66,8 @@ class Node {
   store::Store& store() { return *store_; }
   NodeReplication& replication() { return *replication_; }
   NodeArchive& archive() { return *archive_; }
+  // What apps write here as on a replica; null: nothing.
+  NodeForward* forward() { return forward_.get(); }
 
   // kUnavailable: an app is in a write transaction, or readers keep stored files from being
   // applied: try again.  Other errors: the node has no store any more and must end.
@@ -105,6 +108,7 @@ class Node {
   absl::Status StartReplication() EXCLUDES(mu_);
   absl::Status StartTasks() EXCLUDES(mu_);
   void StopReplication();
+  void StartForwarding();
   absl::Status ApplyStored();
   void SetRole(bool primary);
   std::vector<replication::PeerStatus> LivePeers() EXCLUDES(mu_);
@@ -118,6 +122,8 @@ class Node {
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<NodeReplication> replication_;
   std::unique_ptr<NodeArchive> archive_;  // the main thread's own
+  // Changed by the main thread, while neither applier nor client run.
+  std::unique_ptr<NodeForward> forward_;
   lease::Positions last_positions_ GUARDED_BY(mu_);
   lease::Positions floor_ GUARDED_BY(mu_);  // what this node had when its reign began
 };

@@ -69,7 +69,9 @@ void NodeReplication::MakeClient() {
           .on_session =
               [this](const std::string& cluster_id, uint64_t epoch, const std::string& path) {
                 if (server_ != nullptr) server_->Renew(cluster_id, epoch, path);
-              }},
+              },
+          .on_forwarding = forwarding_.heard,
+          .on_online = forwarding_.online},
       sink_.get());
 }
 
@@ -87,6 +89,9 @@ absl::Status NodeReplication::StartServer() {
   const ReplicationConfig& replication = config_.replication;
   replication::LagTable* const upstream = client_ == nullptr ? nullptr : &client_->lag();
   source_ = std::make_unique<ServedChain>(store_, upstream);
+  if (role_.primary && status_ != nullptr) {
+    halts_ = std::make_unique<NodeHalts>(store_, status_, node_->temporary_path());
+  }
   auto server = std::make_unique<replication::ReplicationServer>(
       replication::ReplicationServer::Options{
           .pub_endpoint = replication.listen,
@@ -99,13 +104,47 @@ absl::Status NodeReplication::StartServer() {
           .durable = role_.primary && config_.syncs(),
           .on_stored = config_.syncs() ? on_stored_ : nullptr,
           .dial = replication.dial,
-          .upstream = upstream},
+          .upstream = upstream,
+          .forward_target = halts_.get(),
+          .max_halt = config_.max_hold},
       source_.get());
   {
     MutexLock lock(server_mu_);
     server_ = std::move(server);
   }
   return server_->Start();
+}
+
+void NodeReplication::Submit(replication::Body body, std::vector<std::byte> payload) {
+  if (client_ != nullptr) client_->Submit(std::move(body), std::move(payload));
+}
+
+void NodeReplication::ApplyStored() {
+  if (applier_ != nullptr) applier_->Notify();
+}
+
+void NodeReplication::NoteStored(const std::string& database, ltx::TxId txid) {
+  if (client_ != nullptr) client_->Changed();
+  if (server_ != nullptr) server_->Committed(database, txid, txid);
+}
+
+int64_t NodeReplication::PrimaryTimeMs() const {
+  if (client_ == nullptr) return 0;
+  return client_->lag().TimeUs().value_or(0) / 1000;
+}
+
+void NodeReplication::CloseHalts(bool closed) {
+  if (server_ != nullptr && server_->halts() != nullptr) server_->halts()->Close(closed);
+}
+
+nlohmann::json NodeReplication::HaltsJson() const {
+  nlohmann::json json = nlohmann::json::array();
+  if (server_ == nullptr || server_->halts() == nullptr) return json;
+  for (const replication::HaltStatus& halt : server_->halts()->Status()) {
+    json.push_back(
+        {{"database", halt.database}, {"node_id", halt.node_id}, {"held_ms", halt.held_ms}});
+  }
+  return json;
 }
 
 std::vector<replication::PeerStatus> NodeReplication::Peers() const {
@@ -208,7 +247,8 @@ nlohmann::json NodeReplication::StatusJson() {
   }
   nlohmann::json json = {{"listen", replication.listen}, {"primary", role_.upstream},
                          {"accept", replication.accept}, {"dial", dialled},
-                         {"replicas", ReplicasJson()},   {"encrypted", security_.encrypted()}};
+                         {"replicas", ReplicasJson()},   {"encrypted", security_.encrypted()},
+                         {"halt_locks", HaltsJson()}};
   if (security_.encrypted()) json["public_key"] = security_.keys.public_key;
   const replication::Refusals::Summary refusals = Refusals();
   json["refused_peers"] = refusals.count;
@@ -232,6 +272,12 @@ void NodeReplication::AddCountersTo(nlohmann::json* json) const {
   (*json)["refused_peers"] = Refusals().count;
   (*json)["malformed_messages"] = (server_ == nullptr ? 0 : server_->counters().malformed.load()) +
                                   (client_ == nullptr ? 0 : client_->counters().corrupt.load());
+  if (server_ == nullptr || server_->halts() == nullptr) return;
+  const replication::HaltServer::Counters halts = server_->halts()->counters();
+  json->update({{"halt_locks", halts.granted},
+                {"halt_locks_expired", halts.expired},
+                {"accepted_transactions", halts.accepted},
+                {"refused_transactions", halts.refused}});
 }
 
 nlohmann::json NodeReplication::LagJson(const std::string& database,

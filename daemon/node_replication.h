@@ -23,6 +23,7 @@
 #include "common/mutex.h"
 #include "daemon/config.h"
 #include "daemon/node_chain.h"
+#include "daemon/node_halts.h"
 #include "daemon/node_security.h"
 #include "daemon/replication/replication_client.h"
 #include "daemon/replication/replication_server.h"
@@ -43,14 +44,21 @@ class NodeReplication {
   // each replica has stored of it.
   using OnStored =
       std::function<void(const std::string& database, const std::vector<ltx::Position>& stored)>;
-  // All must outlive this.
+  // A replica's, whose apps write: what the primary says of that (ReplicationClient::Options).
+  struct Forwarding {
+    std::function<void(replication::Body body)> heard{};
+    std::function<void(bool online)> online{};
+  };
+  // All must outlive this.  status: null on a primary whose replicas do not write.
   NodeReplication(const Config& config, Role role, store::NodeDirectory* node, store::Store* store,
-                  OnStored on_stored)
+                  OnStored on_stored, session::StatusFile* status, Forwarding forwarding)
       : config_(config),
         role_(std::move(role)),
         node_(node),
         store_(store),
-        on_stored_(std::move(on_stored)) {}
+        on_stored_(std::move(on_stored)),
+        status_(status),
+        forwarding_(std::move(forwarding)) {}
   ~NodeReplication() { Stop(); }
   NodeReplication(const NodeReplication&) = delete;
   NodeReplication& operator=(const NodeReplication&) = delete;
@@ -59,6 +67,15 @@ class NodeReplication {
   void Stop();
   // On a primary with a lease, when its reign begins: serves replicas, in the node's epoch.
   absl::Status Publish();
+
+  // A replica's.  To the primary, if there is a session; what is stored is to be applied; a
+  // transaction was stored by another way than the stream; the primary's wall clock, 0: not known.
+  void Submit(replication::Body body, std::vector<std::byte> payload);
+  void ApplyStored();
+  void NoteStored(const std::string& database, ltx::TxId txid);
+  int64_t PrimaryTimeMs() const;
+  // A primary's: no replica begins to write, and those that do end, or (false) as before.
+  void CloseHalts(bool closed);
 
   bool running() const { return running_; }
   // On a replica: the node that it follows says that it is no primary, and has none.
@@ -92,6 +109,7 @@ class NodeReplication {
   void MakeClient();
   absl::Status StartServer() EXCLUDES(server_mu_);
   bool serves() const;
+  nlohmann::json HaltsJson() const;
   nlohmann::json ReplicasJson() const;
   void AddFollowingTo(nlohmann::json* json);
   replication::Refusals::Summary Refusals() const;
@@ -101,11 +119,14 @@ class NodeReplication {
   store::NodeDirectory* const node_;
   store::Store* const store_;
   const OnStored on_stored_;
+  session::StatusFile* const status_;
+  const Forwarding forwarding_;
   replication::Security security_;
   std::unique_ptr<store::Applier> applier_;
   std::unique_ptr<ReplicaChain> sink_;
   std::unique_ptr<replication::ReplicationClient> client_;
   std::unique_ptr<ServedChain> source_;
+  std::unique_ptr<NodeHalts> halts_;
   mutable Mutex server_mu_;  // of the pointer, against Peers
   std::unique_ptr<replication::ReplicationServer> server_;
   bool running_ = false;

@@ -98,6 +98,12 @@ size_t Encode(const Drain& m, std::span<char> out) {
 size_t Encode(const Sync& m, std::span<char> out) {
   return Write(out, MessageType::kSync, m.id, m.waited_ms);
 }
+size_t Encode(const Lock& m, std::span<char> out) { return Write(out, MessageType::kLock, m.id); }
+size_t Encode(const Unlock&, std::span<char> out) { return Write(out, MessageType::kUnlock); }
+size_t Encode(const Forward& m, std::span<char> out) {
+  return Write(out, MessageType::kForward, m.id, m.flags, m.offset, uint64_t{m.pgno},
+               uint64_t{m.size_pages});
+}
 size_t Encode(const Reply& m, std::span<char> out) {
   return Write(out, MessageType::kReply, m.id, uint64_t{m.error});
 }
@@ -171,6 +177,21 @@ bool Decode(std::string_view data, Sync* m) {
   Parser p(data, MessageType::kSync);
   m->id = p.Number();
   m->waited_ms = p.Number();
+  return p.Ok();
+}
+bool Decode(std::string_view data, Lock* m) {
+  Parser p(data, MessageType::kLock);
+  m->id = p.Number();
+  return p.Ok();
+}
+bool Decode(std::string_view data, Unlock*) { return Parser(data, MessageType::kUnlock).Ok(); }
+bool Decode(std::string_view data, Forward* m) {
+  Parser p(data, MessageType::kForward);
+  m->id = p.Number();
+  m->flags = p.Number();
+  m->offset = p.Number();
+  m->pgno = p.Word();
+  m->size_pages = p.Word();
   return p.Ok();
 }
 bool Decode(std::string_view data, Reply* m) {

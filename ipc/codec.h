@@ -77,6 +77,17 @@ struct Sync {
   uint64_t id = 0;
   uint64_t waited_ms = 0;
 };
+struct Lock {
+  uint64_t id = 0;
+};
+struct Unlock {};
+struct Forward {
+  uint64_t id = 0;
+  uint64_t flags = 0;
+  uint64_t offset = 0;
+  uint32_t pgno = 0;
+  uint32_t size_pages = 0;
+};
 struct Reply {
   uint64_t id = 0;
   uint32_t error = 0;
@@ -101,6 +112,9 @@ size_t Encode(const Done& message, std::span<char> out);
 size_t Encode(const Bell& message, std::span<char> out);
 size_t Encode(const Drain& message, std::span<char> out);
 size_t Encode(const Sync& message, std::span<char> out);
+size_t Encode(const Lock& message, std::span<char> out);
+size_t Encode(const Unlock& message, std::span<char> out);
+size_t Encode(const Forward& message, std::span<char> out);
 size_t Encode(const Reply& message, std::span<char> out);
 size_t Encode(const Control& message, std::span<char> out);
 size_t Encode(const ControlReply& message, std::span<char> out);
@@ -121,6 +135,9 @@ bool Decode(std::string_view data, Done* message);
 bool Decode(std::string_view data, Bell* message);
 bool Decode(std::string_view data, Drain* message);
 bool Decode(std::string_view data, Sync* message);
+bool Decode(std::string_view data, Lock* message);
+bool Decode(std::string_view data, Unlock* message);
+bool Decode(std::string_view data, Forward* message);
 bool Decode(std::string_view data, Reply* message);
 bool Decode(std::string_view data, Control* message);
 bool Decode(std::string_view data, ControlReply* message);

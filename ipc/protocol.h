@@ -15,7 +15,7 @@
 
 namespace litefs::ipc {
 
-inline constexpr uint32_t kProtocolVersion = 4;
+inline constexpr uint32_t kProtocolVersion = 5;
 
 // A directory that a daemon manages holds this directory; the socket lies in it.
 inline constexpr char kControlDirectory[] = ".litefs";
@@ -51,6 +51,10 @@ enum class MessageType : uint32_t {
   kBell = 6,     // a WAL commit; only sent while the daemon sleeps
   kDrain = 7,    // [R] WAL frames are about to vanish: answer when all committed ones are captured
   kSync = 8,     // [R] a commit is done: answer when enough replicas have stored it
+  // On a replica, where writes are forwarded:
+  kLock = 9,      // [R] the app is about to take SQLite's write lock: answer when it can be had
+  kUnlock = 10,   // it has let go of it, or has not got it
+  kForward = 11,  // [R] as kCommit, in WAL mode: the frame before its header is written
   // Command line to daemon.
   kControl = 20,  // [R] a request in JSON
   // Daemon to the others.
@@ -69,6 +73,10 @@ enum class MessageType : uint32_t {
 // kBell: -
 // kDrain: request id, reason
 // kSync: request id, how long the commit has waited so far (milliseconds)
+// kLock: request id
+// kUnlock: -
+// kForward: request id, flags, offset of the frame in the WAL, its page, the database's size in
+//           pages
 // kReply: request id, errno.  Of kSync: EAGAIN, not yet: ask again; EBUSY, it is not in the chain
 //         yet; EIO, it never will be known
 // kControl: request id, JSON        kControlReply: request id, errno, JSON (may carry a descriptor)
@@ -90,8 +98,9 @@ enum class DrainReason : uint32_t { kRestart = 1, kTruncate = 2, kUnlink = 3 };
 enum class Role : uint32_t { kPrimary = 1, kReplica = 2 };
 
 // What an app on a replica gets that opens a database for writing: nothing yet, and "database is
-// locked" at its first write; or a database that is read-only.
-enum class OnReplicaWrite : uint32_t { kBusy = 0, kReadOnly = 1 };
+// locked" at its first write; or a database that is read-only; or its transactions are forwarded to
+// the primary (docs/FORWARDING.md).
+enum class OnReplicaWrite : uint32_t { kBusy = 0, kReadOnly = 1, kForward = 2 };
 
 // What a writer does when the daemon has been away for the write time-out.
 enum class WhenAway : uint32_t { kRefuse = 0, kContinue = 1 };
@@ -125,6 +134,9 @@ struct BellPage {
   std::atomic<uint32_t> sleeping;
   uint32_t reserved[15];
   std::atomic<uint32_t> bells[kBellCount];  // by bell slot, modulo
+  // By bell slot: an app waits for a write lock that the daemon holds for a replica.  Set by the
+  // shim, cleared by the daemon.
+  std::atomic<uint32_t> wanted[kBellCount];
 };
 inline constexpr size_t kStatusFileBytes = kStatusPageBytes + ((sizeof(BellPage) + 4095) & ~4095UL);
 static_assert(sizeof(StatusPage) <= kStatusPageBytes);

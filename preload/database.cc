@@ -19,6 +19,8 @@ void ForgetTransaction(Database& db) {
   db.sent_overflowed = db.unknown = db.synced = false;
   db.noted.store(false);
   db.foreign.store(false);
+  db.forwards.store(false);
+  db.frame_held = db.frame_accepted = false;
 }
 
 }  // namespace

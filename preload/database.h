@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "common/sqlite_format.h"
 #include "ipc/protocol.h"
 #include "preload/fd_table.h"
 #include "preload/futex_lock.h"
@@ -53,6 +54,9 @@ struct Database {
   // Something is noted below.  Written under lock, read without.
   std::atomic<bool> noted{false};
 
+  // The write lock was got from a replica's daemon: what is committed goes to the primary first.
+  std::atomic<bool> forwards{false};
+
   // Held during an exchange with the daemon, never during a real call.
   FutexLock lock;
   // All below: guarded by lock.  What is written and not committed: not told to this session, told
@@ -62,6 +66,15 @@ struct Database {
   bool sent_overflowed = false;
   bool unknown = false;  // some ranges are lost: all pages must be compared
   bool synced = false;   // the app syncs this database
+  // While forwards, in WAL mode: the commit frame's header that is kept back until its page is
+  // written and the primary has accepted the transaction; and whether it has.
+  bool frame_held = false;
+  bool frame_accepted = false;
+  // Whether the app syncs the log at its commits, as far as is known: at first it is held to.
+  std::atomic<bool> log_synced{true};
+  std::atomic<bool> log_sync_seen{false};
+  uint64_t frame_offset = 0;
+  char frame_header[sqlite::kWalFrameHeaderBytes] = {};
   Session session;
 
   std::string_view DirectoryText() const { return {directory, directory_bytes}; }

@@ -202,13 +202,13 @@ int litefs_fsync(int fd) {
   if (!Watched(fd)) [[likely]]
     return real.fsync(fd);
   Call call = Interceptor::BeginSync(fd);
-  return call.Finish(real.fsync(fd));
+  return call.refused() ? call.Refuse() : call.Finish(real.fsync(fd));
 }
 int litefs_fdatasync(int fd) {
   if (!Watched(fd)) [[likely]]
     return real.fdatasync(fd);
   Call call = Interceptor::BeginSync(fd);
-  return call.Finish(real.fdatasync(fd));
+  return call.refused() ? call.Refuse() : call.Finish(real.fdatasync(fd));
 }
 int litefs_unlink(const char* path) {
   Call call = Interceptor::BeginUnlink(AT_FDCWD, path);

@@ -184,7 +184,13 @@ void Interceptor::RunBefore(Call* call) {
       rc = channel.BecomeWriter();
       break;
     case Before::kPrepare:
-      channel.Prepare(true);
+      if (db.forwards.load() && plan.after == After::kRecheck) {
+        // Without a journal this is where SQLite can still be refused.
+        rc = channel.Commit(ipc::kFlagSynced, true);
+        call->committing_ = rc == 0;
+      } else {
+        channel.Prepare(true);
+      }
       break;
     case Before::kMayCommit:
       rc = channel.MayCommit();
@@ -252,20 +258,29 @@ void Call::Finished(int64_t result, int error) {
   if (locking_ && result >= 0) {
     db_->ChangeLocks([this](Locks* locks) { NoteLock(kind_, locks, request_); });
   }
+  if (locking_ && result < 0 && plan_.before == Before::kBecomeWriter && !db_->foreign.load()) {
+    FutexLockHolder hold(db_->lock);
+    SessionChannel(*db_).LockRefused();
+    return;
+  }
   const bool effect = result > 0 || (result == 0 && plan_.after != After::kNoteRange);
   if (!committing_ && (plan_.after == After::kNothing || !effect)) return;
   if (db_->foreign.load()) return;
+  const bool forwards = db_->forwards.load(std::memory_order_relaxed);
+  if (plan_.after == After::kUnlock && !forwards && !committing_) return;
   bool waits;
   {
     FutexLockHolder hold(db_->lock);
     SessionChannel channel(*db_);
-    waits = Tell(channel, effect ? result : -1, error) && channel.synchronous();
+    // What was forwarded waits for no further replica (docs/FORWARDING.md).
+    waits = Tell(channel, effect ? result : -1, error) && channel.synchronous() && !forwards;
   }
   if (waits) AwaitReplicas();
 }
 
 // Whether the call has ended a transaction.  result: -1 if the call had no effect.
 bool Call::Tell(SessionChannel& channel, int64_t result, int error) {
+  const bool forwards = db_->forwards.load(std::memory_order_relaxed);
   bool commits = committing_ && error == 0;
   if (committing_) channel.Done(error);
   if (result < 0) return commits;
@@ -275,6 +290,9 @@ bool Call::Tell(SessionChannel& channel, int64_t result, int error) {
   } else if (plan_.after == After::kNoteSize) {
     struct stat info {};
     if (Stat(fd_, &info)) channel.NoteSize(static_cast<uint64_t>(info.st_size));
+  } else if ((plan_.after == After::kBell && locking_ && forwards) ||
+             (plan_.after == After::kUnlock && forwards)) {
+    channel.Unlock();
   } else if (plan_.after == After::kBell) {
     commits = true;
     if (!channel.synchronous()) channel.Bell();
@@ -304,6 +322,53 @@ void Call::AwaitReplicas() {
 // ---- Writes
 // --------------------------------------------------------------------------------------
 
+// On a replica, the end of a transaction in WAL mode.  The commit frame's header is kept back until
+// its page is written, and the primary has accepted what the daemon reads in the log; until then
+// there is no commit mark in it.  SQLite may write both again afterwards.  False: nothing special.
+bool Interceptor::ForwardFrame(Call* call, FdEntry entry, const Write& write) {
+  Database& db = databases[entry.database()];
+  if (!db.forwards.load() || entry.kind() != FileKind::kWal) return false;
+  FutexLockHolder hold(db.lock);
+  if (db.frame_accepted) return true;
+  if (IsCommitFrameHeader(write)) {
+    std::memcpy(db.frame_header, write.head.data(), sizeof(db.frame_header));
+    db.frame_offset = write.offset;
+    db.frame_held = true;
+    call->absorbed_ = static_cast<int>(write.length);
+    return true;
+  }
+  if (!db.frame_held) {
+    if (!IsWholeFrame(write)) return false;
+    ShimLog("a WAL written in whole frames cannot be forwarded", db.NameText());
+    call->refusal_ = EIO;
+    return true;
+  }
+  call->ends_frame_ = write.offset == db.frame_offset + sizeof(db.frame_header);
+  call->refusal_ = call->ends_frame_ ? 0 : EIO;
+  return true;
+}
+
+// False, with errno: the transaction is not committed.
+bool Call::FinishFrame() {
+  int rc = 0;
+  {
+    ErrnoGuard keep_errno;
+    Reentry reentry;
+    FutexLockHolder hold(db_->lock);
+    rc = SessionChannel(*db_).ForwardFrame();
+    db_->frame_held = false;
+    const auto size = static_cast<long>(sizeof(db_->frame_header));
+    if (rc == 0) {
+      db_->frame_accepted = true;
+      const long n = RawSyscall(SYS_pwrite64, fd_, db_->frame_header, size, db_->frame_offset);
+      if (n != size) rc = n < 0 ? static_cast<int>(n) : -EIO;
+    }
+  }
+  if (rc == 0) return true;
+  errno = -rc;
+  return false;
+}
+
 Call Interceptor::BeginPlannedWrite(int fd, FdEntry entry, Write write, bool positional) {
   Database& db = databases[entry.database()];
   if (entry.kind() == FileKind::kDatabase && db.provisional.load()) {
@@ -314,7 +379,13 @@ Call Interceptor::BeginPlannedWrite(int fd, FdEntry entry, Write write, bool pos
     if (write.offset == 0) db.provisional.store(false);
   }
   const Locks locks = db.CurrentLocks();
-  Call call = Begin(fd, entry, PlanWrite(entry.kind(), locks, write));
+  Call call;
+  call.fd_ = fd;
+  call.db_ = &db;
+  call.kind_ = entry.kind();
+  if (!ForwardFrame(&call, entry, write)) {
+    call = Begin(fd, entry, PlanWrite(entry.kind(), locks, write));
+  }
   call.range_.offset = write.offset;
   call.positional_ = positional;
   if (entry.kind() == FileKind::kWal && (locks.frame_begun || IsCommitFrameHeader(write))) {
@@ -379,6 +450,7 @@ Call Interceptor::BeginSync(int fd) {
   Reentry reentry;
   const FdEntry entry = fd_table.Get(fd);
   if (reentry.nested() || !entry.file()) return {};
+  if (entry.kind() == FileKind::kWal) databases[entry.database()].log_sync_seen.store(true);
   return Begin(fd, entry, PlanSync(entry.kind(), databases[entry.database()].CurrentLocks()));
 }
 

@@ -24,9 +24,11 @@ class SessionChannel;
 
 class Call {
  public:
-  bool refused() const { return refusal_ != 0; }
-  // For a refused call: sets errno and returns -1.
+  // The real call is not to be made: Refuse() has its result.
+  bool refused() const { return refusal_ != 0 || absorbed_ != 0; }
+  // For a refused call: sets errno and returns -1, or what the real call would have returned.
   int Refuse() const {
+    if (absorbed_ != 0) return absorbed_;
     errno = refusal_;
     return -1;
   }
@@ -34,6 +36,7 @@ class Call {
   // Passes the result of the real call on, errno too; or fails with what has failed since.
   template <typename Result>
   Result Finish(Result result) {
+    if (ends_frame_ && result >= 0 && !FinishFrame()) result = -1;
     Finished(result, result < 0 ? errno : 0);
     if (late_error_ == 0) return result;
     errno = late_error_;
@@ -53,6 +56,7 @@ class Call {
   void Finished(int64_t result, int error);
   bool Tell(SessionChannel& channel, int64_t result, int error);
   void AwaitReplicas();
+  bool FinishFrame();
 
   Database* db_ = nullptr;
   FileKind kind_ = FileKind::kDatabase;
@@ -62,6 +66,8 @@ class Call {
   int late_error_ = 0;
   bool committing_ = false;  // the daemon awaits kDone
   bool positional_ = true;
+  int absorbed_ = 0;         // bytes of a write that is kept back
+  bool ends_frame_ = false;  // after it the header that was kept back can be written
   ipc::DirtyRange range_;
   bool locking_ = false;
   LockRequest request_;
@@ -112,6 +118,7 @@ class Interceptor {
                            const int* done);
   static Call BeginControl(int fd, int command, void* argument);
   static Call BeginLock(int fd, FdEntry entry, int command, const struct flock& lock);
+  static bool ForwardFrame(Call* call, FdEntry entry, const Write& write);
   static Call BeginPlannedWrite(int fd, FdEntry entry, Write write, bool positional);
   static Call Begin(int fd, FdEntry entry, const Plan& plan);
   static void RunBefore(Call* call);

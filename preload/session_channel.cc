@@ -11,9 +11,12 @@
 #include <cstring>
 #include <utility>
 
+#include "common/endian.h"
 #include "common/raw_syscall.h"
+#include "common/sqlite_format.h"
 #include "ipc/client.h"
 #include "ipc/codec.h"
+#include "ipc/wanted.h"
 #include "preload/shim_log.h"
 
 namespace litefs::preload {
@@ -21,6 +24,7 @@ namespace {
 
 constexpr int64_t kNanosPerMilli = 1'000'000;
 constexpr int64_t kFirstRetryNs = 1 * kNanosPerMilli;
+constexpr int64_t kYieldNs = 30 * kNanosPerMilli;
 constexpr int64_t kLastRetryNs = 50 * kNanosPerMilli;
 // Our sockets lie this far below the limit, out of the way of apps that count on low numbers.
 constexpr uint64_t kDescriptorsFromTop = 800;
@@ -254,6 +258,7 @@ int64_t SessionChannel::ReplyDeadline() const {
 }
 
 int SessionChannel::CheckLease() const {
+  if (db_.forwards.load(std::memory_order_relaxed)) return 0;  // the primary has one, or refuses
   const uint64_t deadline = session_.status->lease_deadline_ns.load(std::memory_order_acquire);
   return deadline != ipc::kNoDeadline && ipc::BootTimeNow() >= deadline ? -EAGAIN : 0;
 }
@@ -289,11 +294,80 @@ int SessionChannel::BecomeWriter() {
     if (RefusedForGood()) return -EIO;
     return MayContinue() ? 0 : -EAGAIN;
   }
-  if (session_.status->role.load(std::memory_order_acquire) !=
-      static_cast<uint32_t>(ipc::Role::kPrimary)) {
+  db_.forwards.store(false);
+  if (!IsReplica()) {
+    YieldToDaemon();
+    return CheckLease();
+  }
+  if (session_.status->on_replica_write.load() !=
+      static_cast<uint32_t>(ipc::OnReplicaWrite::kForward)) {
     return -EAGAIN;
   }
-  return CheckLease();
+  return LockByDaemon();
+}
+
+// The daemon wants the write lock for a replica: it gets a gap, but a bounded one.
+void SessionChannel::YieldToDaemon() {
+  std::atomic<uint32_t>& wanted = session_.bells->wanted[session_.bell_slot];
+  if ((wanted.load(std::memory_order_relaxed) & ipc::kWantedByDaemon) == 0) return;
+  const int64_t end = ipc::MonotonicNow() + kYieldNs;
+  while ((wanted.load(std::memory_order_relaxed) & ipc::kWantedByDaemon) != 0) {
+    const int64_t left = end - ipc::MonotonicNow();
+    if (left <= 0) {
+      wanted.fetch_and(~ipc::kWantedByDaemon);
+      return;
+    }
+    ipc::Pause(std::min<int64_t>(left, kFirstRetryNs));
+  }
+}
+
+bool SessionChannel::IsReplica() const {
+  return session_.status->role.load(std::memory_order_acquire) !=
+         static_cast<uint32_t>(ipc::Role::kPrimary);
+}
+
+// The daemon gets the right to write from the primary, which may take a while.
+int SessionChannel::LockByDaemon() {
+  const int64_t deadline = ipc::MonotonicNow() + kReplyTimeoutNs;
+  const uint64_t id = ++session_.last_request;
+  int rc = Send(ipc::Lock{id}, deadline);
+  if (rc == 0) rc = Await(id, deadline);
+  if (rc < 0) Drop();
+  if (rc != 0) return -EAGAIN;
+  if (!IsReplica()) return CheckLease();  // it has just become the primary
+  db_.frame_held = db_.frame_accepted = false;
+  db_.forwards.store(true);
+  return 0;
+}
+
+void SessionChannel::LockRefused() {
+  if (db_.forwards.load()) return Unlock();
+  if (session_.bells != nullptr)
+    session_.bells->wanted[session_.bell_slot].fetch_or(ipc::kWantedByApp);
+}
+
+void SessionChannel::Unlock() {
+  db_.forwards.store(false);
+  if (std::exchange(db_.frame_accepted, false)) {
+    db_.log_synced.store(db_.log_sync_seen.exchange(false));
+    Done(0);
+  }
+  db_.frame_held = false;
+  if (Living() && Send(ipc::Unlock{}, ReplyDeadline()) < 0) Drop();
+}
+
+int SessionChannel::ForwardFrame() {
+  const int64_t deadline = ipc::MonotonicNow() + kReplyTimeoutNs;
+  const uint64_t id = ++session_.last_request;
+  const ipc::Forward message{.id = id,
+                             .flags = db_.log_synced.load() ? ipc::kFlagSynced : 0,
+                             .offset = db_.frame_offset,
+                             .pgno = LoadBig32(db_.frame_header),
+                             .size_pages = LoadBig32(db_.frame_header + 4)};
+  int rc = Living() ? Send(message, deadline) : -ENOTCONN;
+  if (rc == 0) rc = Await(id, deadline);
+  if (rc < 0) Drop();
+  return rc < 0 ? -EIO : -rc;
 }
 
 // The daemon takes its locks as open-file-description locks (l_pid -1), on a primary only while it
@@ -302,6 +376,8 @@ bool SessionChannel::DaemonHolds(int fd, const struct flock& lock) {
   if (session_.status == nullptr && MapStatusFile() < 0) return false;
   const bool primary = session_.status->role.load() == static_cast<uint32_t>(ipc::Role::kPrimary);
   if (!primary && lock.l_type == F_WRLCK) return false;
+  // A replica's transaction, which needs that the app lets go of SHARED: SQLite says busy.
+  if (lock.l_start == static_cast<off_t>(sqlite::kReservedByte)) return false;
   struct flock holder = lock;
   return RawSyscall(SYS_fcntl, fd, F_GETLK, &holder) == 0 && holder.l_type != F_UNLCK &&
          holder.l_pid == -1;
@@ -393,7 +469,9 @@ int SessionChannel::Commit(uint64_t flags, bool wait) {
     }
     const bool in_time = CheckLease() == 0;
     int answer = 0;
-    const int rc = CommitOnce(flags, ReplyDeadline(), &answer);
+    const int64_t deadline =
+        db_.forwards.load() ? ipc::MonotonicNow() + kReplyTimeoutNs : ReplyDeadline();
+    const int rc = CommitOnce(flags, deadline, &answer);
     if (rc == 0 && answer == 0 && in_time && CheckLease() < 0) {
       Done(EIO);  // it took too long: now the daemon says whether this is a commit or a rollback
       continue;

@@ -28,6 +28,11 @@ class SessionChannel {
   // A living session with a primary whose lease is good, waiting for an absent daemon, or the leave
   // to go on without one; else -EAGAIN.
   int BecomeWriter();
+  // A write lock that was asked for was refused, or (forwards) has been given back.
+  void LockRefused();
+  void Unlock();
+  // A commit frame but for its header is written: the primary's word on it, 0 or -errno.
+  int ForwardFrame();
   // Whether a lock that was refused is the daemon's for a moment, so that asking again will help.
   bool DaemonHolds(int fd, const struct flock& lock);
   int64_t LockDeadline() const { return ReplyDeadline(); }
@@ -71,6 +76,9 @@ class SessionChannel {
   int Connect();
   int TryConnect(int64_t deadline);
   bool MayContinue();
+  bool IsReplica() const;
+  int LockByDaemon();
+  void YieldToDaemon();
   int MapStatusFile();
   bool RefusedForGood() const;
   void AnnounceLockless();

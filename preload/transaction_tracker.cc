@@ -13,6 +13,14 @@ bool IsCommitFrameHeader(const Write& write) {
          LoadBig32(write.head.data() + 4) != 0;
 }
 
+// SQLite writes a WAL's header, frame headers and pages one by one.  Any other length may be a
+// whole frame or several.
+bool IsWholeFrame(const Write& write) {
+  const bool page =
+      write.length >= sqlite::kMinPageBytes && (write.length & (write.length - 1)) == 0;
+  return !page && write.length > sqlite::kWalHeaderBytes;
+}
+
 namespace {
 
 using sqlite::kShmReadLock0;
@@ -39,14 +47,6 @@ bool ZeroesJournal(const Write& write) {
   const size_t n = std::min(write.head.size(), sizeof(sqlite::kJournalMagic));
   return write.offset == 0 && n == sizeof(sqlite::kJournalMagic) &&
          std::string_view(write.head.data(), n).find_first_not_of('\0') == std::string_view::npos;
-}
-
-// SQLite writes a WAL's header, frame headers and pages one by one.  Any other length may be a
-// whole frame or several.
-bool IsWholeFrame(const Write& write) {
-  const bool page =
-      write.length >= sqlite::kMinPageBytes && (write.length & (write.length - 1)) == 0;
-  return !page && write.length > sqlite::kWalHeaderBytes;
 }
 
 Plan PlanWalWrite(const Locks& locks, const Write& write) {
@@ -126,7 +126,11 @@ Plan PlanLock(FileKind kind, const Locks& locks, const LockRequest& request) {
   const bool write = request.type == LockRequest::Type::kWrite;
   if (kind == FileKind::kDatabase) {
     if (write && request.Covers(sqlite::kReservedByte, 1)) return {.before = Before::kBecomeWriter};
-    if (!write && locks.exclusive && CoversExclusive(request)) return {.before = Before::kRecheck};
+    if (write) return {};
+    const bool ends = locks.reserved && request.Covers(sqlite::kReservedByte, 1);
+    const bool rechecks = locks.exclusive && CoversExclusive(request);
+    return {.before = rechecks ? Before::kRecheck : Before::kNothing,
+            .after = ends ? After::kUnlock : After::kNothing};
   } else if (kind == FileKind::kShm) {
     // A reader that finds no valid wal-index takes the write lock to recover it.  It holds no read
     // mark then, and a writer always does.

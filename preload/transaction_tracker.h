@@ -37,7 +37,7 @@ enum class Before : uint8_t {
   kDrain,
   kMayCommit,  // past the lease the call is refused
 };
-enum class After : uint8_t { kNothing, kNoteRange, kNoteSize, kBell, kRecheck };
+enum class After : uint8_t { kNothing, kNoteRange, kNoteSize, kBell, kRecheck, kUnlock };
 
 struct Plan {
   Before before = Before::kNothing;
@@ -56,6 +56,9 @@ struct Write {
 Plan PlanWrite(FileKind kind, const Locks& locks, const Write& write);
 // True for the header of a WAL frame that ends a transaction.
 bool IsCommitFrameHeader(const Write& write);
+// True for a write to a WAL that may hold a whole frame or several: SQLite writes the log's header,
+// frame headers and pages one by one.
+bool IsWholeFrame(const Write& write);
 // Remembers a frame's header written to a WAL.
 void NoteWrite(FileKind kind, Locks* locks, const Write& write);
 // True if the write shows that an empty or unreadable file is no database after all.

@@ -112,6 +112,24 @@ std::string FollowingText(const nlohmann::json& replication) {
   return out;
 }
 
+// Who writes where: on a primary the halt locks of its replicas, on a replica its own.
+std::string ForwardingText(const nlohmann::json& status) {
+  std::string out;
+  const auto replication = status.find("replication");
+  if (replication != status.end()) {
+    for (const auto& halt : Items(*replication, "halt_locks")) {
+      out += fmt::format("{} is being written by node {}, which has held its lock for {}\n",
+                         Text(halt, "database"), Text(halt, "node_id"),
+                         FormatDuration(std::chrono::milliseconds(Number(halt, "held_ms"))));
+    }
+  }
+  for (const auto& loan : Items(status, "forwarding")) {
+    out += fmt::format("{}: halt lock {}, {} writers here, {} waiting\n", Text(loan, "database"),
+                       Text(loan, "state"), Number(loan, "writers"), Number(loan, "waiting"));
+  }
+  return out;
+}
+
 std::string ReplicationText(const nlohmann::json& replication) {
   std::string out = FollowingText(replication);
   const std::string listen = Text(replication, "listen");
@@ -172,6 +190,7 @@ std::string StatusText(const nlohmann::json& status) {
   out += LeaseText(status);
   out += "\n" + DatabaseTable(status);
   if (replication != status.end()) out += "\n" + ReplicationText(*replication);
+  out += ForwardingText(status);
   return out + ArchiveTable(status);
 }
 

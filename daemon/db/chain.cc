@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "common/check.h"
 #include "common/posix_io.h"
@@ -85,17 +86,18 @@ absl::StatusOr<bool> Chain::Prepare(std::span<const ltx::PageNo> candidates, con
   RETURN_IF_ERROR(FindChanges(candidates, state, everything, read_page));
   if (changes_.empty() && state.size_pages == table_->size_pages() && !everything) return false;
 
-  ltx::Header header{.page_bytes = state.page_bytes,
-                     .commit = state.size_pages,
-                     .min_txid = before.txid + 1,
-                     .max_txid = before.txid + state.transactions,
-                     .timestamp_ms = options_.clock->WallMs(),
-                     .pre_apply = before.txid == 0 ? 0 : before.checksum,
-                     .wal_offset = state.wal_offset,
-                     .wal_size = state.wal_size,
-                     .wal_salt1 = state.wal_salt1,
-                     .wal_salt2 = state.wal_salt2,
-                     .node_id = options_.node_id};
+  ltx::Header header{
+      .page_bytes = state.page_bytes,
+      .commit = state.size_pages,
+      .min_txid = before.txid + 1,
+      .max_txid = before.txid + state.transactions,
+      .timestamp_ms = state.timestamp_ms != 0 ? state.timestamp_ms : options_.clock->WallMs(),
+      .pre_apply = before.txid == 0 ? 0 : before.checksum,
+      .wal_offset = state.wal_offset,
+      .wal_size = state.wal_size,
+      .wal_salt1 = state.wal_salt1,
+      .wal_salt2 = state.wal_salt2,
+      .node_id = options_.node_id};
   absl::StatusOr<ltx::Trailer> trailer = EncodeChanges(header, state, read_page);
   if (!trailer.ok()) {
     Discard();
@@ -165,7 +167,7 @@ absl::StatusOr<ltx::Trailer> Chain::EncodeChanges(const ltx::Header& header, con
       database = ltx::kChecksumFlag | (database ^ table_->Get(pgno));
     }
   }
-  RETURN_IF_ERROR(sink_.Open(log_->TemporaryPath()));
+  RETURN_IF_ERROR(sink_.Open(state.temporary.empty() ? log_->TemporaryPath() : state.temporary));
   RETURN_IF_ERROR(encoder_.Begin(&sink_, header));
   for (const PageChange& change : changes_) {
     RETURN_IF_ERROR(read_page(change.pgno, page_));
@@ -192,6 +194,12 @@ absl::Status Chain::Publish() {
   table_valid_ = true;
   CHECK(table_->position() == prepared.file.end());
   return absl::OkStatus();
+}
+
+absl::Status Chain::ApplyPrepared() {
+  CHECK(prepared_.has_value());
+  const Prepared prepared = *std::exchange(prepared_, std::nullopt);
+  return Applied(changes_, prepared.page_bytes, prepared.size_pages, prepared.file.max_txid);
 }
 
 void Chain::Discard() { prepared_.reset(); }

@@ -51,6 +51,8 @@ class Chain {
     bool sync = false;          // make the LTX file durable: the app asked for it
     int64_t wal_offset = 0, wal_size = 0;
     uint32_t wal_salt1 = 0, wal_salt2 = 0;
+    std::string temporary{};   // where to write the file; "": at log().TemporaryPath()
+    int64_t timestamp_ms = 0;  // 0: now, by the clock
   };
   using ReadPage = std::function<absl::Status(ltx::PageNo, std::span<std::byte>)>;
 
@@ -77,6 +79,11 @@ class Chain {
   // nothing prepared, if the chain is empty or the database deleted already.
   absl::StatusOr<bool> PrepareDeletion();
   bool prepared() const { return prepared_.has_value(); }
+  // REQUIRES: prepared()
+  const LtxFileRef& prepared_file() const { return prepared_->file; }
+  // Takes what was prepared, whose file is in the log by another way, into the table.
+  // REQUIRES: prepared()
+  absl::Status ApplyPrepared();
   const std::vector<PageChange>& prepared_changes() const { return changes_; }
   // Makes the prepared transaction the tip.  REQUIRES: prepared()
   absl::Status Publish();

@@ -24,6 +24,8 @@
 #include "daemon/db/database.h"
 #include "daemon/db/database_file.h"
 #include "daemon/db/dirty_ranges.h"
+#include "daemon/db/ltx_page_source.h"
+#include "daemon/db/replica_file.h"
 #include "daemon/db/wal_capture.h"
 
 namespace litefs::db {
@@ -61,6 +63,15 @@ class PrimaryDatabase final : public Database {
   // Whether a process is in a write transaction, by SQLite's write lock; also if that cannot be
   // known.
   bool HasWriter() EXCLUDES(mu_);
+
+  // For a replica that writes (docs/FORWARDING.md, primary_database_halt.cc): takes SQLite's write
+  // lock, until EndHalt, and returns where the database stands.  kUnavailable: an app writes.
+  absl::StatusOr<ltx::Position> Halt() EXCLUDES(mu_);
+  void EndHalt() EXCLUDES(mu_);
+  // Writes the transaction in the LTX file behind fd, which must be the chain's next, and captures
+  // it.  Any error: it is not there, or (kInternal, and errors of the disk) will be found by
+  // comparing.  REQUIRES: halted.
+  absl::StatusOr<ltx::Position> AcceptForwarded(UniqueFd fd, bool sync) EXCLUDES(mu_);
 
   // Captures what the WAL holds.
   absl::Status CaptureWal() EXCLUDES(mu_);
@@ -111,10 +122,13 @@ class PrimaryDatabase final : public Database {
   absl::Status NoDatabase() const;
   void ClearSuspects() REQUIRES(mu_);
   const DirtyRanges& Claimed(SessionId session) REQUIRES(mu_);
+  absl::Status CheckCaptured(bool present) REQUIRES(mu_);
+  absl::Status Write(LtxPageSource& source) REQUIRES(mu_);
   void SetError(const absl::Status& status) REQUIRES(mu_);
 
   DatabaseFile file_ GUARDED_BY(mu_);
   std::unique_ptr<WalCapture> wal_ GUARDED_BY(mu_);
+  std::unique_ptr<ReplicaFile> halted_file_ GUARDED_BY(mu_);  // holds the locks of a halt
   absl::flat_hash_map<SessionId, DirtyRanges> sessions_ GUARDED_BY(mu_);
   absl::flat_hash_set<SessionId> lockless_ GUARDED_BY(mu_);
   // The file that each has open: it may have lost its name to another one since.

@@ -241,6 +241,10 @@ absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(
   ASSIGN_OR_RETURN(const ltx::FileInfo info, ltx::VerifyFile(source));
   const ltx::Header& header = info.header;
   const ltx::Position tip = chain_->log().tip();
+  // What was forwarded from here comes back.
+  const ltx::Position end{header.max_txid, info.trailer.post_apply};
+  const bool single = header.min_txid == header.max_txid && !needs_snapshot_;
+  if (single && header.max_txid <= tip.txid && chain_->log().TimeOf(end)) return tip;
   const bool follows = !needs_snapshot_ && tip.txid != 0 && header.min_txid == tip.txid + 1 &&
                        header.pre_apply == tip.checksum;
   const bool replaces =
@@ -322,6 +326,7 @@ absl::Status ReplicaDatabase::AcceptOtherBranch(const std::string& temporary,
 
 bool ReplicaDatabase::HasPending() {
   MutexLock lock(mu_);
+  if (loan_) return false;
   return file_ == nullptr || (!needs_snapshot_ && chain_->position() != chain_->log().tip());
 }
 
@@ -333,6 +338,7 @@ absl::Status ReplicaDatabase::ApplyPending() {
 }
 
 absl::Status ReplicaDatabase::ApplyNext() {
+  if (loan_) return absl::OkStatus();
   RETURN_IF_ERROR(OpenFile());
   if (needs_snapshot_) return absl::OkStatus();
   LtxPageSource source;
@@ -419,6 +425,7 @@ std::chrono::steady_clock::time_point ReplicaDatabase::readers_turn_until() {
 bool ReplicaDatabase::Tidy() {
   MutexLock lock(mu_);
   if (file_ == nullptr) return true;
+  if (loan_) return false;
   const absl::Status status = file_->Checkpoint();
   Show();
   if (absl::IsUnavailable(status)) return false;

@@ -17,6 +17,8 @@
 #include <string>
 
 #include "daemon/db/database.h"
+#include "daemon/db/database_file.h"
+#include "daemon/db/dirty_ranges.h"
 #include "daemon/db/ltx_page_source.h"
 #include "daemon/db/replica_file.h"
 
@@ -61,6 +63,37 @@ class ReplicaDatabase final : public Database {
   // before.
   std::chrono::steady_clock::time_point readers_turn_until() EXCLUDES(mu_);
   bool HasPending() EXCLUDES(mu_);
+  // A loan (docs/FORWARDING.md, replica_database_loan.cc): local apps write, and nothing is
+  // applied. kUnavailable: the database is not at that position, or not at rest.
+  absl::Status Lend(const ltx::Position& at) EXCLUDES(mu_);
+  bool lent() EXCLUDES(mu_);
+  // What an app is about to commit, as the transaction after position(), in a file of its own.
+  // None: it changes nothing.  kAborted, kFailedPrecondition: it cannot be: somebody else has
+  // written.  sync: StoreForwarded is to make it durable.
+  struct Pending {
+    std::string path;
+    LtxFileRef file;
+  };
+  absl::StatusOr<std::optional<Pending>> PrepareForward(const DirtyRanges& ranges, bool sync,
+                                                        int64_t timestamp_ms) EXCLUDES(mu_);
+  // As that in WAL mode, up to this frame, which ends the transaction with size_pages pages; its
+  // header is not written yet, and names pgno.
+  struct CommitFrame {
+    uint64_t offset = 0;
+    ltx::PageNo pgno = 0;
+    ltx::PageNo size_pages = 0;
+  };
+  absl::StatusOr<std::optional<Pending>> PrepareForwardWal(const CommitFrame& last, bool sync,
+                                                           int64_t timestamp_ms) EXCLUDES(mu_);
+  // The primary has accepted it: into the chain.
+  absl::Status StoreForwarded() EXCLUDES(receive_mu_, mu_);
+  // The app has committed it, or (error) has not.
+  void FinishForward(int error) EXCLUDES(mu_);
+  // An app has put the database into WAL mode: the loan is to end before the next transaction.
+  bool LoanIsOver() EXCLUDES(mu_);
+  // Ends the loan.  kUnavailable: an app writes.  known: all that apps have done was told.
+  absl::Status TakeBack(bool known) EXCLUDES(mu_);
+
   // Housekeeping of the live file while nothing is pending.  False: readers are in the way of some
   // of it, try again later.
   bool Tidy() EXCLUDES(mu_);
@@ -95,11 +128,28 @@ class ReplicaDatabase final : public Database {
   absl::StatusOr<bool> CollectPending(LtxPageSource* source) REQUIRES(mu_);
   absl::Status ApplyBatch(LtxPageSource& source) REQUIRES(mu_);
   void NeedSnapshot(const std::string& reason) REQUIRES(mu_);
+  std::string ForwardPath() const { return chain_->directory() + "/forward.tmp"; }
+  absl::Status MayForward() REQUIRES(mu_);
+  absl::StatusOr<std::optional<Pending>> Prepare(std::span<const ltx::PageNo> candidates,
+                                                 Chain::NewState state,
+                                                 const Chain::ReadPage& read_page) REQUIRES(mu_);
+  bool IsAsTold(uint32_t frame) REQUIRES(mu_);
 
   Mutex receive_mu_;  // before mu_
   std::unique_ptr<ReplicaFile> file_ GUARDED_BY(mu_);
   std::vector<PageChange> changes_ GUARDED_BY(mu_);
   std::string error_ GUARDED_BY(mu_);
+  struct Loan {
+    DatabaseFile file;                // as the apps write it
+    std::optional<uint32_t> counter;  // change counter, in rollback modes, of the last commit
+    std::optional<uint32_t> prepared_counter;
+    uint32_t frame = 0;  // in WAL mode, that of the last commit
+    uint32_t prepared_frame = 0;
+    bool sync = false;      // what is prepared is to be durable
+    bool doubtful = false;  // a commit was refused, or its end not told
+    bool enters_wal = false;
+  };
+  std::optional<Loan> loan_ GUARDED_BY(mu_);
   // In rollback mode: not to be locked before this.
   std::chrono::steady_clock::time_point readers_turn_until_ GUARDED_BY(mu_){};
 

@@ -455,6 +455,36 @@ absl::Status ReplicaFile::Checkpoint() {
   return LeaveWalIfDue();
 }
 
+// ---- Lending
+// -------------------------------------------------------------------------------------
+
+// An app makes journals of its own: ours goes for good, lest a power failure brings it back over
+// what the app has committed.
+absl::Status ReplicaFile::Lend() {
+  if (!database_.valid()) return absl::OkStatus();
+  if (wal_) return wal_->Lend();
+  ReleasePending();
+  RETURN_IF_ERROR(journal_.Settle());
+  RETURN_IF_ERROR(journal_.Remove());
+  journal_.Forget();
+  return sqlite::Unlock(database_.get(), sqlite::kReservedByte, 1);
+}
+
+absl::Status ReplicaFile::TakeBack() {
+  if (!wal_) {  // it may be in another mode now, or a new file
+    Close();
+    return OpenExisting();
+  }
+  const absl::Status status = wal_->TakeBack();
+  if (absl::IsUnavailable(status)) return status;
+  if (!status.ok()) {
+    Close();
+    return status;
+  }
+  shape_.size_pages = wal_->size_pages() != 0 ? wal_->size_pages() : shape_.size_pages;
+  return wal_->FramesToBackfill() < kCheckpointFrames ? absl::OkStatus() : wal_->Checkpoint();
+}
+
 // ---- Reading
 // -------------------------------------------------------------------------------------
 

@@ -75,6 +75,16 @@ class ReplicaFile {
   };
   Shape shape() const { return shape_; }
 
+  // Lets local apps write, until TakeBack: gives up RESERVED, or the WAL's write lock; what else is
+  // held in WAL mode stays.  Meanwhile nothing but these two, ReadPage and shape may be called, and
+  // the latter tell of before.  After an error nothing is lent.
+  absl::Status Lend();
+  // kUnavailable: an app is in a write transaction; it is still lent.  After any other error it is
+  // closed, as after Apply's.
+  absl::Status TakeBack();
+  // In WAL mode: the log.
+  ReplicaWal* wal() { return wal_.get(); }
+
   // Housekeeping when idle: copies from the WAL what no reader needs, and leaves WAL mode if page 1
   // says so and nobody has the database open.  Readers in the way are not an error.
   absl::Status Checkpoint();

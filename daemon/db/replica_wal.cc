@@ -290,6 +290,8 @@ absl::Status ReplicaWal::WriteFrames(PageSource& source, const std::vector<size_
   return absl::OkStatus();
 }
 
+absl::Status ReplicaWal::Sync() { return SyncData(wal_.get(), paths_.wal); }
+
 // ---- Checkpoint
 // ----------------------------------------------------------------------------------
 
@@ -395,6 +397,44 @@ absl::Status ReplicaWal::TryRestart() {
     return ErrnoStatus("truncate " + paths_.wal, errno);
   }
   return absl::OkStatus();
+}
+
+// ---- Lending
+// -------------------------------------------------------------------------------------
+
+absl::Status ReplicaWal::Lend() { return sqlite::Unlock(shm_.get(), sqlite::kShmWriteLock, 1); }
+
+absl::Status ReplicaWal::TakeBack() {
+  ASSIGN_OR_RETURN(const bool locked,
+                   TryLock(shm_.get(), LockKind::kExclusive, sqlite::kShmWriteLock, 1));
+  if (!locked) return absl::UnavailableError(paths_.shm + ": an app writes");
+  RETURN_IF_ERROR(Load(/*fresh=*/false));
+  return index_->Reserve(header_.max_frame);
+}
+
+// An app may have committed since the loan began, and restarted the log.
+absl::StatusOr<ReplicaWal::Frames> ReplicaWal::Uncommitted(uint32_t last_frame,
+                                                           uint32_t page_bytes) {
+  ASSIGN_OR_RETURN(header_, index_->header());
+  RETURN_IF_ERROR(index_->Reserve(header_.max_frame));
+  Frames frames;
+  std::array<std::byte, kWalFrameHeaderBytes> data;
+  for (uint32_t frame = header_.max_frame + 1; frame <= last_frame; ++frame) {
+    RETURN_IF_ERROR(
+        ReadExactAt(wal_.get(), data, sqlite::WalFrameOffset(frame, page_bytes), paths_.wal));
+    const uint32_t pgno = sqlite::ParseWalFrameHeader(data).pgno;
+    if (pgno == 0)
+      return absl::DataLossError(fmt::format("{}: frame {} has no page", paths_.wal, frame));
+    frames[pgno] = frame;
+  }
+  return frames;
+}
+
+absl::Status ReplicaWal::ReadFrame(uint32_t frame, std::span<std::byte> page) {
+  return ReadExactAt(
+      wal_.get(), page,
+      sqlite::WalFrameOffset(frame, static_cast<uint32_t>(page.size())) + kWalFrameHeaderBytes,
+      paths_.wal);
 }
 
 // ---- Reading

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/unique_fd.h"
@@ -44,10 +45,25 @@ class ReplicaWal {
   // Copies what no reader's snapshot forbids into the database file, and if that is everything and
   // no reader uses the log, restarts it.  Readers in the way are not an error.
   absl::Status Checkpoint();
+  // Makes what was appended durable.
+  absl::Status Sync();
   // Whether all of the log is in the database file.
   bool FullyBackfilled() const { return index_->backfilled() == header_.max_frame; }
   // Frames that are not in the database file yet.
   uint32_t FramesToBackfill() const { return header_.max_frame - index_->backfilled(); }
+
+  // Gives up the write lock, so that local apps append to the log; takes it back and learns what
+  // they have made of it.  TakeBack: kUnavailable while one writes.
+  absl::Status Lend();
+  absl::Status TakeBack();
+  // The pages of a transaction that an app is about to commit: those of the frames behind the last
+  // committed one up to last_frame, which must be written.  Of a page, its newest frame.
+  // REQUIRES: lent, and the app holds the write lock.
+  using Frames = absl::flat_hash_map<uint32_t, uint32_t>;  // page to frame
+  absl::StatusOr<Frames> Uncommitted(uint32_t last_frame, uint32_t page_bytes);
+  absl::Status ReadFrame(uint32_t frame, std::span<std::byte> page);
+  // The last committed frame, as last known.
+  uint32_t max_frame() const { return header_.max_frame; }
 
   // Reads the committed content of a page from the log; false if the log does not have it.
   absl::StatusOr<bool> ReadPage(ltx::PageNo pgno, std::span<std::byte> page);

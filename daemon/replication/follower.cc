@@ -62,6 +62,20 @@ void Follower::SessionStarted() {
   status_->lag.SessionStarted();
 }
 
+void Follower::LookAtSink(Time now) {
+  for (const DatabaseState& state : sink_->States()) {
+    Database& database = DatabaseOf(state.name);
+    if (database.stored == state.position || database.pulling) continue;
+    database.stored = state.position;
+    unacknowledged_.insert(state.name);
+    // What was forwarded is the primary's before it says so.
+    const TipTable::Tip* const tip = tips_.Find(state.name);
+    const bool is_later = tip != nullptr && state.position.txid > tip->position.txid;
+    if (is_later) tips_.Learn({state.name, state.position, 0, 0}, tips_.sequence());
+    Compare(state.name, now);
+  }
+}
+
 // ---- What the primary has
 // ------------------------------------------------------------------------
 

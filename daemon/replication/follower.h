@@ -48,6 +48,8 @@ class Follower {
 
   // A session with a primary begins: everything but the partial transfers starts anew.
   void SessionStarted();
+  // The sink may have stored, or lost, something by another way.
+  void LookAtSink(Time now);
   // Whether the primary sends new files by the pull socket too (Mode::push).
   void set_push(bool push) { push_ = push; }
 

@@ -147,6 +147,77 @@ void Fields(V& v, auto& b) requires requires {
   v.Words(b.sums, kSumsInMessage);
 }
 
+template <class V>
+void Fields(V& v, Halt& b) {
+  v.Uint(b.request), v.Name(b.database), v.Uint(b.wait_ms);
+}
+template <class V>
+void Fields(V& v, const Halt& b) {
+  v.Uint(b.request), v.Name(b.database), v.Uint(b.wait_ms);
+}
+template <class V>
+void Fields(V& v, Halted& b) {
+  v.Uint(b.request), v.Uint(b.lock), v.Position(b.from), v.Uint(b.ttl_ms);
+  v.Text(b.text, kMaxRefusalTextBytes);
+}
+template <class V>
+void Fields(V& v, const Halted& b) {
+  v.Uint(b.request), v.Uint(b.lock), v.Position(b.from), v.Uint(b.ttl_ms);
+  v.Text(b.text, kMaxRefusalTextBytes);
+}
+template <class V>
+void Fields(V& v, KeepHalt& b) {
+  v.Uint(b.kept);
+}
+template <class V>
+void Fields(V& v, const KeepHalt& b) {
+  v.Uint(b.kept);
+}
+template <class V>
+void Fields(V& v, EndHalt& b) {
+  v.Uint(b.lock), v.Uint(b.request);
+}
+template <class V>
+void Fields(V& v, const EndHalt& b) {
+  v.Uint(b.lock), v.Uint(b.request);
+}
+template <class V>
+void Fields(V& v, RecallHalt& b) {
+  v.Uint(b.lock), v.Flag(b.over), v.Text(b.why, kMaxRefusalTextBytes);
+}
+template <class V>
+void Fields(V& v, const RecallHalt& b) {
+  v.Uint(b.lock), v.Flag(b.over), v.Text(b.why, kMaxRefusalTextBytes);
+}
+template <class V>
+void Fields(V& v, Forward& b) {
+  v.Uint(b.request), v.Uint(b.lock), v.Name(b.database), FileFields(v, b.file);
+  v.Flag(b.sync), v.Uint(b.offset), v.Uint(b.digest);
+}
+template <class V>
+void Fields(V& v, const Forward& b) {
+  v.Uint(b.request), v.Uint(b.lock), v.Name(b.database), FileFields(v, b.file);
+  v.Flag(b.sync), v.Uint(b.offset), v.Uint(b.digest);
+}
+template <class V>
+void Fields(V& v, Forwarded& b) {
+  v.Uint(b.request), v.Code(b.outcome), v.Uint(b.received_bytes);
+  v.Text(b.text, kMaxRefusalTextBytes);
+}
+template <class V>
+void Fields(V& v, const Forwarded& b) {
+  v.Uint(b.request), v.Code(b.outcome), v.Uint(b.received_bytes);
+  v.Text(b.text, kMaxRefusalTextBytes);
+}
+template <class V>
+void Fields(V& v, AskOutcome& b) {
+  v.Uint(b.request), v.Name(b.database), v.Position(b.end);
+}
+template <class V>
+void Fields(V& v, const AskOutcome& b) {
+  v.Uint(b.request), v.Name(b.database), v.Position(b.end);
+}
+
 // A relative path that stays where it is put.
 bool IsDatabaseName(std::string_view name) {
   if (name.empty() || name.find('\0') != std::string_view::npos) return false;
@@ -163,7 +234,7 @@ struct FieldCounter {
   uint32_t count = 0;
   void Uint(uint64_t) { ++count; }
   void Flag(bool) { ++count; }
-  void Code(RefusalCode) { ++count; }
+  void Code(auto) { ++count; }
   void Text(const std::string&, size_t) { ++count; }
   void Name(const std::string&) { ++count; }
   void Words(const std::vector<uint64_t>&, size_t) { ++count; }
@@ -175,7 +246,7 @@ struct FieldWriter {
   MessageWriter& out;
   void Uint(uint64_t v) { out.Uint(v); }
   void Flag(bool v) { out.Uint(v ? 1 : 0); }
-  void Code(RefusalCode v) { out.Uint(static_cast<uint64_t>(v)); }
+  void Code(auto v) { out.Uint(static_cast<uint64_t>(v)); }
   void Text(const std::string& v, size_t) { out.Text(v); }
   void Name(const std::string& v) { out.Text(v); }
   void Words(const std::vector<uint64_t>& v, size_t) {
@@ -206,7 +277,7 @@ struct FieldReader {
     if (n > 1) Fail("a flag is neither 0 nor 1");
     v = n == 1;
   }
-  void Code(RefusalCode& v) { v = static_cast<RefusalCode>(in.Uint()); }
+  void Code(auto& v) { v = static_cast<std::remove_reference_t<decltype(v)>>(in.Uint()); }
   void Text(std::string& v, size_t max_bytes) {
     const std::string_view text = in.Text();
     if (text.size() > max_bytes) return Fail("a string is too long");
@@ -281,6 +352,18 @@ const char* DefectOf(const Sums& sums) {
   }
   return nullptr;
 }
+const char* DefectOf(const Halt& halt) { return halt.request == 0 ? "request id 0" : nullptr; }
+const char* DefectOf(const Forward& forward) {
+  if (forward.request == 0 || forward.lock == 0) return "request or lock id 0";
+  if (forward.file.size_bytes > kMaxForwardBytes) return "file size out of range";
+  if (forward.offset >= forward.file.size_bytes) return "offset beyond the file";
+  return DefectOf(forward.file);
+}
+const char* DefectOf(const Forwarded& forwarded) {
+  const bool known = forwarded.outcome >= Outcome::kMore && forwarded.outcome <= Outcome::kRefused;
+  return known ? nullptr : "unknown outcome";
+}
+const char* DefectOf(const AskOutcome& ask) { return ask.request == 0 ? "request id 0" : nullptr; }
 const char* DefectOf(const auto&) { return nullptr; }
 
 // ---- Dispatch

@@ -21,7 +21,7 @@
 namespace litefs::replication {
 
 // Bump when the meaning or the layout of any message but Refused changes.
-inline constexpr uint64_t kWireVersion = 4;
+inline constexpr uint64_t kWireVersion = 5;
 
 // ---- Limits
 // --------------------------------------------------------------------------------------
@@ -40,6 +40,9 @@ inline constexpr uint64_t kMaxSumsHeld = 4 << 20;
 inline constexpr size_t kMaxHeaderBytes = 96 << 10;
 inline constexpr size_t kMaxRequestBytes = 4 << 10;  // header of a message from a replica
 inline constexpr size_t kChunkBytes = 256 << 10;
+inline constexpr size_t kForwardChunkBytes = 64 << 10;  // payload of a Forward
+inline constexpr size_t kForwardWindow = 8;             // Forwards on the way before a Forwarded
+inline constexpr uint64_t kMaxForwardBytes = uint64_t{4} << 30;  // of one transaction
 inline constexpr size_t kMaxInlineBytes = 1 << 20;  // a larger file is announced, not published
 inline constexpr uint64_t kMaxFileBytes = uint64_t{1} << 44;
 inline constexpr size_t kTopicBytes = 20;
@@ -252,10 +255,88 @@ struct Call {
   friend bool operator==(const Call&, const Call&) = default;
 };
 
+// ---- Writes on a replica: docs/FORWARDING.md
+// Replica: asks for a database's halt lock.
+struct Halt {
+  uint64_t request = 0;  // not 0, never used before in the session
+  std::string database{};
+  uint64_t wait_ms = 0;  // for how long it may be waited for
+  friend bool operator==(const Halt&, const Halt&) = default;
+};
+
+// Primary: the lock is the replica's, until it has not been heard of for ttl_ms; or it is not.
+struct Halted {
+  uint64_t request = 0;
+  uint64_t lock = 0;     // 0: refused, for the reason in text
+  ltx::Position from{};  // where the database stands
+  uint64_t ttl_ms = 0;
+  std::string text{};
+  friend bool operator==(const Halted&, const Halted&) = default;
+};
+
+// Replica: its lock is in use.
+struct KeepHalt {
+  uint64_t kept = 0;
+  friend bool operator==(const KeepHalt&, const KeepHalt&) = default;
+};
+
+// Replica: does not need the lock any more, or not what it has asked for.
+struct EndHalt {
+  uint64_t lock = 0;     // or 0:
+  uint64_t request = 0;  // a Halt that is not answered
+  friend bool operator==(const EndHalt&, const EndHalt&) = default;
+};
+
+// Primary: others wait for the lock; or (over) it has ended.
+struct RecallHalt {
+  uint64_t lock = 0;
+  bool over = false;
+  std::string why{};
+  friend bool operator==(const RecallHalt&, const RecallHalt&) = default;
+};
+
+// Replica: a piece of a transaction made under the lock.  Payload: 1 to kForwardChunkBytes bytes.
+struct Forward {
+  uint64_t request = 0;  // the same for all pieces
+  uint64_t lock = 0;
+  std::string database{};
+  FileIdentity file{};
+  bool sync = false;  // the app asks for durability
+  uint64_t offset = 0;
+  uint64_t digest = 0;  // XXH3-64 of the payload
+  friend bool operator==(const Forward&, const Forward&) = default;
+};
+
+// On the wire: never change.
+enum class Outcome : uint64_t {
+  kMore = 1,      // what has come is stored: send on
+  kAccepted = 2,  // the transaction is part of the chain
+  kRefused = 3,   // it is not, and will not be
+};
+
+// Primary: what became of a Forward, or of what an AskOutcome names.
+struct Forwarded {
+  uint64_t request = 0;
+  Outcome outcome = Outcome::kRefused;
+  uint64_t received_bytes = 0;
+  std::string text{};
+  friend bool operator==(const Forwarded&, const Forwarded&) = default;
+};
+
+// Replica, in a later session: was the transaction that ends there accepted?  What comes later of
+// earlier sessions of this node is refused from now on.
+struct AskOutcome {
+  uint64_t request = 0;
+  std::string database{};
+  ltx::Position end{};
+  friend bool operator==(const AskOutcome&, const AskOutcome&) = default;
+};
+
 // The wire's type is the alternative's index plus one: append only.
 using Body =
     std::variant<Hello, Welcome, Refused, PositionsRequest, Positions, Pull, Chunk, Current, Credit,
-                 Ack, Ping, Mode, Transaction, Beacon, SumsRequest, Sums, Pong, Call>;
+                 Ack, Ping, Mode, Transaction, Beacon, SumsRequest, Sums, Pong, Call, Halt, Halted,
+                 KeepHalt, EndHalt, RecallHalt, Forward, Forwarded, AskOutcome>;
 
 struct Message {
   Envelope envelope;

@@ -82,11 +82,21 @@ bool PullServer::ReadRequests() {
   return true;
 }
 
+// Only a Forward has a payload.
+absl::StatusOr<Message> PullServer::DecodeRequest(const std::vector<Frame>& frames) const {
+  const absl::Status wrong =
+      absl::InvalidArgumentError("malformed message: wrong number of frames");
+  if (frames.size() < 2 || frames.size() > 3) return wrong;
+  absl::StatusOr<Message> message = Decode(Text(frames[1]), kMaxRequestBytes);
+  const bool forward = message.ok() && std::holds_alternative<Forward>(message->body);
+  if (message.ok() && (frames.size() == 3) != forward) return wrong;
+  if (forward && frames[2].size() > kForwardChunkBytes) return wrong;
+  return message;
+}
+
 void PullServer::HandleFrames(std::vector<Frame>& frames) {
   const std::string key(Text(frames[0]));
-  absl::StatusOr<Message> message =
-      frames.size() == 2 ? Decode(Text(frames[1]), kMaxRequestBytes)
-                         : absl::InvalidArgumentError("malformed message: wrong number of frames");
+  absl::StatusOr<Message> message = DecodeRequest(frames);
   if (!message.ok()) {
     ++counters_.malformed;
     sockets_->Blame(frames[0]);
@@ -122,7 +132,8 @@ void PullServer::HandleFrames(std::vector<Frame>& frames) {
   if (peer == nullptr) return Refuse(key, RefusalCode::kNoSession, 0, "say hello first");
   peer->seen = SystemClock().Boot();
   parts_.peers->Seen(key);
-  Handle(*peer, message->body);
+  Handle(*peer, message->body,
+         frames.size() == 3 ? Bytes(frames[2]) : std::span<const std::byte>());
 }
 
 PullServer::Peer* PullServer::SessionOf(const std::string& key, const Envelope& envelope) {
@@ -131,7 +142,35 @@ PullServer::Peer* PullServer::SessionOf(const std::string& key, const Envelope& 
   return &it->second;
 }
 
-void PullServer::Handle(Peer& peer, const Body& body) {
+// False: it is about something else.
+bool PullServer::HandleForwarding(Peer& peer, const Body& body,
+                                  std::span<const std::byte> payload) {
+  const bool asks = std::holds_alternative<Halt>(body);
+  const bool ends = std::holds_alternative<KeepHalt>(body) || std::holds_alternative<EndHalt>(body);
+  const bool transaction =
+      std::holds_alternative<Forward>(body) || std::holds_alternative<AskOutcome>(body);
+  if (!asks && !ends && !transaction) return false;
+  if (parts_.halts != nullptr) {
+    parts_.halts->Handle({.session = peer.key,
+                          .node_id = peer.node_id,
+                          .body = body,
+                          .payload = {payload.begin(), payload.end()}});
+  } else if (asks) {
+    SendTo(peer, Halted{.request = std::get<Halt>(body).request,
+                        .text = "the node that is followed is no primary that takes writes"});
+  }
+  return true;
+}
+
+void PullServer::Send(const std::vector<HaltServer::Answer>& answers) {
+  for (const HaltServer::Answer& answer : answers) {
+    const auto it = peers_.find(answer.session);
+    if (it != peers_.end()) SendTo(it->second, answer.body);
+  }
+  DropGonePeers();
+}
+
+void PullServer::Handle(Peer& peer, const Body& body, std::span<const std::byte> payload) {
   if (const auto* pull = std::get_if<Pull>(&body)) return OnPull(peer, *pull);
   if (const auto* ack = std::get_if<Ack>(&body)) return OnAck(peer, *ack);
   if (const auto* mode = std::get_if<Mode>(&body)) return OnMode(peer, *mode);
@@ -142,6 +181,7 @@ void PullServer::Handle(Peer& peer, const Body& body) {
   }
   if (const auto* sums = std::get_if<Sums>(&body)) return OnSums(peer, *sums);
   if (const auto* ping = std::get_if<Ping>(&body)) return OnPing(peer, *ping);
+  if (HandleForwarding(peer, body, payload)) return;
   // A message that only a primary sends.
   ++counters_.malformed;
   const std::string key = peer.key;
@@ -545,6 +585,7 @@ void PullServer::DropPeer(const std::string& key, std::string_view why) {
   push_peers_ -= it->second.push ? 1 : 0;
   parts_.peers->Leave(key);
   const std::string ended = it->first;  // key may be a part of the peer
+  if (parts_.halts != nullptr) parts_.halts->EndSession(ended);
   peers_.erase(it);
   if (why != kNewSession) sockets_->SessionEnded(ended, std::string(why), /*refused=*/false);
 }

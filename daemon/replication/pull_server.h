@@ -27,6 +27,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "daemon/replication/chain.h"
+#include "daemon/replication/halt_server.h"
 #include "daemon/replication/message.h"
 #include "daemon/replication/peer_directory.h"
 #include "daemon/replication/peer_sockets.h"
@@ -49,6 +50,7 @@ class PullServer {
     const TipTable* tips;
     PeerDirectory* peers;
     const WallTime* time;
+    HaltServer* halts;  // null: no replica writes here
   };
   // What the server is; see ReplicationServer::Renew.
   struct Identity {
@@ -78,6 +80,8 @@ class PullServer {
   // The database is gone.
   void Forget(const std::string& database);
   void SnapshotReady(const SnapshotWorker::Result& result);
+  // To those in session that they are for.
+  void Send(const std::vector<HaltServer::Answer>& answers);
   // To the replicas that want pushes.
   void Send(const Beacon& beacon);
   // Sends what credit allows, a bounded amount.  Returns whether there is more to send now.
@@ -103,7 +107,9 @@ class PullServer {
 
   void HandleFrames(std::vector<Frame>& frames);
   Peer* SessionOf(const std::string& key, const Envelope& envelope);
-  void Handle(Peer& peer, const Body& body);
+  absl::StatusOr<Message> DecodeRequest(const std::vector<Frame>& frames) const;
+  void Handle(Peer& peer, const Body& body, std::span<const std::byte> payload);
+  bool HandleForwarding(Peer& peer, const Body& body, std::span<const std::byte> payload);
   void OnHello(const std::string& key, const Hello& hello);
   void OnPing(Peer& peer, const Ping& ping);
   void OnPull(Peer& peer, const Pull& pull);

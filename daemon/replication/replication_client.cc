@@ -66,6 +66,19 @@ void ReplicationClient::Stop() {
   thread_.join();
 }
 
+void ReplicationClient::Changed() {
+  MutexLock lock(mu_);
+  changed_ = true;
+  wakeup_.Signal();
+}
+
+void ReplicationClient::Submit(Body body, std::vector<std::byte> payload) {
+  MutexLock lock(mu_);
+  if (!online_) return;
+  submitted_.push_back({std::move(body), std::move(payload)});
+  wakeup_.Signal();
+}
+
 // ---- The thread
 // ----------------------------------------------------------------------------------
 
@@ -90,10 +103,13 @@ void ReplicationClient::Run() {
       break;
     }
     wakeup_.Clear();
+    bool changed = false;
     {
       MutexLock lock(mu_);
       if (stopping_) break;
+      changed = std::exchange(changed_, false);
     }
+    if (changed && state_ == State::kOnline) follower_.LookAtSink(Now());
     Turn(Now());
   }
   Disconnect("", milliseconds(0));
@@ -154,6 +170,7 @@ void ReplicationClient::Disconnect(const std::string& why, milliseconds delay) {
   subscribed_ = false;
   hello_pending_ = mode_pending_ = ping_pending_ = send_blocked_ = false;
   state_ = State::kDown;
+  SetOnline(false);
   status_.SetConnected(false);
   connect_at_ = Now() + delay;
 }
@@ -323,6 +340,10 @@ void ReplicationClient::Dispatch(Message& message, std::span<const std::byte> pa
     status_.lag.Add(*pong);
   } else if (const auto* beacon = std::get_if<Beacon>(&message.body)) {
     OnBeacon(*beacon);
+  } else if (std::holds_alternative<Halted>(message.body) ||
+             std::holds_alternative<RecallHalt>(message.body) ||
+             std::holds_alternative<Forwarded>(message.body)) {
+    if (options_.on_forwarding) options_.on_forwarding(std::move(message.body));
   } else {
     ++status_.corrupt;  // a replica's message
   }
@@ -374,6 +395,7 @@ void ReplicationClient::OnWelcome(const Envelope& envelope, const Welcome& welco
   follower_.set_push(true);
   follower_.SessionStarted();
   if (options_.on_session) options_.on_session(cluster_id_, envelope.epoch, *path);
+  SetOnline(true);
 }
 
 // The path with ourselves at its end.  kFailedPrecondition: we are in it already.
@@ -489,6 +511,8 @@ bool ReplicationClient::SendOne(Time now) {
     granted_bytes_ = consumed_bytes_ + kWindowBytes;
     return Send(Credit{granted_bytes_});
   }
+  if (SendSubmitted()) return true;
+  if (state_ != State::kOnline) return false;
   if (std::exchange(mode_pending_, false)) return Send(Mode{push_});
   if (auto request = follower_.NextPositionsRequest(now)) return Send(*request);
   if (auto pull = follower_.NextPull(now)) return Send(*pull);
@@ -516,11 +540,36 @@ bool ReplicationClient::Confirm(const Ack& ack) {
   return Send(ack);
 }
 
-bool ReplicationClient::Send(const Body& body) {
+// False: nothing is to be sent.
+bool ReplicationClient::SendSubmitted() {
+  Submitted next;
+  {
+    MutexLock lock(mu_);
+    if (submitted_.empty()) return false;
+    next = std::move(submitted_.front());
+    submitted_.pop_front();
+  }
+  return Send(next.body, next.payload);
+}
+
+// What an earlier session was to be told does not count in the next.
+void ReplicationClient::SetOnline(bool online) {
+  {
+    MutexLock lock(mu_);
+    if (online_ == online) return;
+    online_ = online;
+    submitted_.clear();
+  }
+  if (options_.on_online) options_.on_online(online);
+}
+
+bool ReplicationClient::Send(const Body& body, std::span<const std::byte> payload) {
   const bool hello = std::holds_alternative<Hello>(body);
   Envelope envelope{cluster_id_, highest_epoch_, hello ? 0 : session_.instance};
-  Frame frames[] = {MakeFrame(peer_), MakeFrame(Encode(envelope, body))};
-  const absl::Status status = pull_.Send(std::span(frames).subspan(accepts() ? 0 : 1));
+  Frame frames[] = {MakeFrame(peer_), MakeFrame(Encode(envelope, body)),
+                    Frame(payload.data(), payload.size())};
+  const absl::Status status =
+      pull_.Send(std::span(frames, payload.empty() ? 2 : 3).subspan(accepts() ? 0 : 1));
   if (status.ok()) return true;
   if (hello && absl::IsUnavailable(status)) {
     send_blocked_ = true;  // the connection is not quite there yet

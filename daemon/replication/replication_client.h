@@ -13,6 +13,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -57,6 +58,12 @@ class ReplicationClient {
     // Between a refusal and the next attempt.
     std::chrono::milliseconds refused_delay{5000};
     const Clock* clock = &SystemClock();  // for the lag
+    // Called on the client's thread with what the primary says of writes on this node: Halted,
+    // RecallHalt, Forwarded.
+    std::function<void(Body body)> on_forwarding = {};
+    // Likewise when a session has begun, or ended: what was submitted in it is not answered any
+    // more.
+    std::function<void(bool online)> on_online = {};
   };
 
   // sink must outlive the client.
@@ -69,6 +76,11 @@ class ReplicationClient {
   absl::Status Start();
   // Joins the thread, after the sink's call in progress.  No effect when stopped.
   void Stop() EXCLUDES(mu_);
+
+  // Sends this to the primary, in the session that there is; without one it is dropped.  Any
+  // thread. The sink's States() have changed by another way than this client's.  Any thread.
+  void Changed() EXCLUDES(mu_);
+  void Submit(Body body, std::vector<std::byte> payload = {}) EXCLUDES(mu_);
 
   // Any thread, any time.
   ClientStatus Status() const { return status_.Snapshot(); }
@@ -110,7 +122,9 @@ class ReplicationClient {
   void SendAll(Time now);
   bool SendOne(Time now);
   bool Confirm(const Ack& ack);
-  bool Send(const Body& body);
+  bool Send(const Body& body, std::span<const std::byte> payload = {});
+  bool SendSubmitted() EXCLUDES(mu_);
+  void SetOnline(bool online) EXCLUDES(mu_);
   void SetPush(bool push);
 
   const Options options_;
@@ -150,6 +164,13 @@ class ReplicationClient {
 
   Mutex mu_;
   bool stopping_ GUARDED_BY(mu_) = false;
+  bool online_ GUARDED_BY(mu_) = false;
+  bool changed_ GUARDED_BY(mu_) = false;
+  struct Submitted {
+    Body body;
+    std::vector<std::byte> payload;
+  };
+  std::deque<Submitted> submitted_ GUARDED_BY(mu_);
   std::thread thread_;
 };
 

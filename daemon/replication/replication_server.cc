@@ -60,17 +60,24 @@ absl::Status ReplicationServer::Start() {
     pub_endpoint_ = publisher_->endpoint();
   }
   snapshots_ = std::make_unique<SnapshotWorker>(source_, &wakeup_);
+  if (options_.forward_target != nullptr) {
+    halts_ =
+        std::make_unique<HaltServer>(HaltServer::Options{.max_hold = options_.max_halt,
+                                                         .on_answer = [this] { wakeup_.Signal(); }},
+                                     options_.forward_target);
+  }
   ASSIGN_OR_RETURN(auto sockets,
                    PeerSockets::Open(*context_, options_.pull_endpoint, options_.dial));
   pull_server_ = std::make_unique<PullServer>(
       std::move(sockets), IdentityNow(),
-      PullServer::Parts{source_, snapshots_.get(), &tips_, &peers_, &time_});
+      PullServer::Parts{source_, snapshots_.get(), &tips_, &peers_, &time_, halts_.get()});
   pull_endpoint_ = pull_server_->endpoint();
   if (options_.on_stored != nullptr) {
     peers_.set_on_acknowledged([this](const std::string& database) {
       options_.on_stored(database, peers_.Stored(database));
     });
   }
+  if (halts_ != nullptr) halts_->Start();
   thread_ = std::thread([this] { Run(); });
   return absl::OkStatus();
 }
@@ -114,6 +121,7 @@ void ReplicationServer::Stop() {
   }
   wakeup_.Signal();
   thread_.join();
+  if (halts_ != nullptr) halts_->Stop();
   snapshots_.reset();
 }
 
@@ -179,6 +187,7 @@ bool ReplicationServer::Turn(bool requests_waiting) {
   for (const SnapshotWorker::Result& result : snapshots_->TakeResults()) {
     pull_server_->SnapshotReady(result);
   }
+  if (halts_ != nullptr) pull_server_->Send(halts_->TakeAnswers());
   const uint64_t now_ms = static_cast<uint64_t>(options_.clock->WallMs());
   if (TakeDirty()) more = PublishDirty() || more;
   if (pending_.empty()) as_of_ms_ = now_ms;

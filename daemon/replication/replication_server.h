@@ -18,6 +18,8 @@
 #include "common/mutex.h"
 #include "daemon/replication/chain.h"
 #include "daemon/replication/context.h"
+#include "daemon/replication/forward_target.h"
+#include "daemon/replication/halt_server.h"
 #include "daemon/replication/peer_directory.h"
 #include "daemon/replication/publisher.h"
 #include "daemon/replication/pull_server.h"
@@ -50,6 +52,9 @@ class ReplicationServer {
     // everybody until Renew.
     LagTable* upstream = nullptr;
     const Clock* clock = &SystemClock();  // for the times that replicas are told
+    // On a primary: what replicas write; must outlive the server.  Null: they do not.
+    ForwardTarget* forward_target = nullptr;
+    std::chrono::milliseconds max_halt{30'000};  // of a lock without a transaction
   };
 
   // source must outlive the server.
@@ -82,6 +87,8 @@ class ReplicationServer {
   std::vector<DialStatus> Dialled() const { return pull_server_->sockets().Status(); }
   const PullServer::Counters& counters() const { return pull_server_->counters(); }
   Refusals::Summary refusals() const { return context_->refusals().Get(); }
+  // The halt locks that replicas hold; null: they get none.  Likewise.
+  HaltServer* halts() const { return halts_.get(); }
 
   // The endpoints bound, with the ports chosen for "*".  After Start.
   const std::string& pub_endpoint() const { return pub_endpoint_; }
@@ -126,6 +133,7 @@ class ReplicationServer {
   std::unique_ptr<Context> context_;
   std::unique_ptr<SnapshotWorker> snapshots_;
   std::unique_ptr<Publisher> publisher_;  // nullptr without publish
+  std::unique_ptr<HaltServer> halts_;     // its thread calls wakeup_
   std::unique_ptr<PullServer> pull_server_;
   TipTable tips_;
   Dirty pending_;

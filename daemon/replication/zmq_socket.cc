@@ -93,7 +93,7 @@ void SetOptions(zmq::socket_t& socket, ZmqSocket::Kind kind) {
       break;
     case ZmqSocket::Kind::kServe:
       SetQueues(socket, kServeQueueMessages, kRequestQueueMessages,
-                kMaxRequestBytes + kMaxTrailerBytes);
+                kMaxRequestBytes + kForwardChunkBytes + kMaxTrailerBytes);
       socket.set(opt::router_mandatory, true);  // an unroutable message is an error, not a loss
       socket.set(opt::router_handover, false);  // nobody takes over another's identity
       break;
@@ -101,7 +101,7 @@ void SetOptions(zmq::socket_t& socket, ZmqSocket::Kind kind) {
       break;
     case ZmqSocket::Kind::kDial:
       SetQueues(socket, kServeQueueMessages, kRequestQueueMessages,
-                kMaxRequestBytes + kMaxTrailerBytes);
+                kMaxRequestBytes + kForwardChunkBytes + kMaxTrailerBytes);
       socket.set(opt::conflate, false);
       break;
     case ZmqSocket::Kind::kAccept:

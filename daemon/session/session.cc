@@ -14,6 +14,7 @@
 #include "common/check.h"
 #include "common/log.h"
 #include "common/posix_io.h"
+#include "daemon/session/replica_events.h"
 
 namespace litefs::session {
 namespace {
@@ -22,6 +23,7 @@ using std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kSlowEvent{2000};
 constexpr uint64_t kMostWaitedMs = uint64_t{1} << 40;
+constexpr std::chrono::milliseconds kForwardLimit{60'000};
 constexpr size_t kReplyOverheadBytes = 32;  // array, type, id, error, string header
 
 // What SQLite makes of it: ENOSPC is SQLITE_FULL, EIO is SQLITE_IOERR; both roll back.
@@ -74,7 +76,7 @@ bool Session::Handle(std::string_view message) {
   }
   // A commit may have been done just before the node became a replica.
   const bool sync = type == static_cast<uint32_t>(ipc::MessageType::kSync);
-  if (entry_->primary == nullptr && !sync) return false;
+  if (entry_->primary == nullptr && !sync) return HandleOnReplica(type, message);
   const auto start = steady_clock::now();
   const bool understood = HandleEvent(type, message);
   // An app waits for us no longer than write-timeout.
@@ -176,6 +178,10 @@ bool Session::HandleEvent(uint32_t type, std::string_view message) {
       return HandleDrain(message);
     case ipc::MessageType::kSync:
       return HandleSync(message);
+    case ipc::MessageType::kLock:
+      return HandleLock(message);
+    case ipc::MessageType::kUnlock:
+      return true;
     default:
       return false;
   }
@@ -239,6 +245,27 @@ bool Session::HandleSync(std::string_view message) {
     LookForAttention();
   }
   return PassGate(request, sync.id, nullptr);
+}
+
+// ---- A replica
+// -----------------------------------------------------------------------------------
+
+// What is forwarded has a limit of its own, which is shorter.
+bool Session::HandleOnReplica(uint32_t type, std::string_view message) {
+  const auto answer_to = [this](uint64_t request) -> ReplicaWrites::Answer {
+    return [respond = DeferReply(request, {.limit = kForwardLimit, .late_error = EIO})](int error) {
+      respond(static_cast<uint32_t>(error));
+    };
+  };
+  return HandleReplicaEvent({host_.writes(), id_, entry_, answer_to}, type, message);
+}
+
+// The shim took this node for a replica: it is about to be one, or has just ceased to be.
+bool Session::HandleLock(std::string_view message) {
+  ipc::Lock lock;
+  if (!ipc::Decode(message, &lock)) return false;
+  const auto role = static_cast<ipc::Role>(host_.status().status().role.load());
+  return Send(ipc::Reply{.id = lock.id, .error = role == ipc::Role::kPrimary ? 0U : EAGAIN});
 }
 
 // ---- Deferred answers

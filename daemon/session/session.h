@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "common/unique_fd.h"
+#include "daemon/session/replica_writes.h"
 #include "daemon/session/status_file.h"
 #include "daemon/store/store.h"
 #include "ipc/codec.h"
@@ -69,7 +70,8 @@ class Session {
     virtual ~Host() = default;
     virtual store::Store& store() = 0;
     virtual StatusFile& status() = 0;
-    virtual const Gate& gate() = 0;  // may be null
+    virtual const Gate& gate() = 0;       // may be null
+    virtual ReplicaWrites* writes() = 0;  // null: no app writes on this replica
     virtual uint64_t WelcomeFlags(const std::string& database) = 0;
     // Takes in what another session has sent, while a message of this one is handled.
     virtual void ServeOther(uint64_t id) = 0;
@@ -128,6 +130,8 @@ class Session {
   bool HandleDrain(std::string_view message);
   bool HandleSync(std::string_view message);
   bool HandleControl(std::string_view message);
+  bool HandleLock(std::string_view message);
+  bool HandleOnReplica(uint32_t type, std::string_view message);
   bool Refuse(int error, const std::string& text);
   bool PassGate(const GateRequest& request, uint64_t id,
                 std::function<void(std::optional<uint32_t>)> on_end);

@@ -378,6 +378,9 @@ void SessionServer::End(uint64_t id) {
   if (it->second->deferred()) waiting_.erase({it->second->due(), id});
   sessions_.erase(it);
   if (sessions_.empty()) unused_since_ms_ = NowMs();
+  if (entry != nullptr && entry->replica != nullptr && writes_ != nullptr) {
+    writes_->Ended(id, entry);
+  }
   if (entry == nullptr || entry->primary == nullptr) return;
   (void)entry->primary->CaptureWal();
   entry->primary->SessionEnded(id);

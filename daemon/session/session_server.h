@@ -25,6 +25,7 @@
 #include "common/unique_fd.h"
 #include "daemon/session/directory_watch.h"
 #include "daemon/session/listener.h"
+#include "daemon/session/replica_writes.h"
 #include "daemon/session/session.h"
 #include "daemon/session/status_file.h"
 #include "daemon/session/task_queue.h"
@@ -67,6 +68,8 @@ class SessionServer final : private Session::Host {
   // is captured.  The store may go then, and ServeStore names the next.  On the server's thread.
   void EndSessions();
   void ServeStore(store::Store* store);
+  // What apps write on a replica goes there; null: nowhere.  On the server's thread.
+  void ServeWrites(ReplicaWrites* writes) { writes_ = writes; }
 
   // Captures every database's WAL now, and what programs without the shim have done.  On the
   // server's thread.
@@ -89,6 +92,7 @@ class SessionServer final : private Session::Host {
   uint64_t WelcomeFlags(const std::string& database) override {
     return options_.welcome_flags == nullptr ? 0 : options_.welcome_flags(database);
   }
+  ReplicaWrites* writes() override { return writes_; }
   void ServeOther(uint64_t id) override;
   void NoteAttention() override { attention_ = true; }
   void NoteWelcomed(const store::Store::Entry& entry) override;
@@ -122,6 +126,7 @@ class SessionServer final : private Session::Host {
 
   const Options options_;
   store::Store* store_ = nullptr;
+  ReplicaWrites* writes_ = nullptr;
   Listener listener_;
   TaskQueue tasks_;
   // Deferred answers, apart from other tasks: Drain takes them in.  They may outlive the server.

@@ -88,7 +88,7 @@ log: {level: debug}
   EXPECT_EQ(config->retention.size_bytes, uint64_t{10} << 30);
   EXPECT_EQ(config->write_timeout, milliseconds(1500));
   EXPECT_TRUE(config->continue_when_away);
-  EXPECT_TRUE(config->read_only_replica);
+  EXPECT_EQ(config->on_replica_write, ReplicaWrites::kReadOnly);
   EXPECT_EQ(config->log_level, LogLevel::kDebug);
 }
 
@@ -142,7 +142,7 @@ TEST(Config, TakesUnderscoresForHyphens) {
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->write_timeout, seconds(7));
   EXPECT_TRUE(config->continue_when_away);
-  EXPECT_TRUE(config->read_only_replica);
+  EXPECT_EQ(config->on_replica_write, ReplicaWrites::kReadOnly);
   EXPECT_EQ(config->node_id, "00c0ffee00000001");
   EXPECT_EQ(config->cluster_id, "a_b");
 }
@@ -375,8 +375,8 @@ INSTANTIATE_TEST_SUITE_P(
         ErrorCase{"insecure: 1\n", "f.yml:1: insecure: \"1\" is neither true nor false"},
         ErrorCase{"http: {listen: '7480'}\n",
                   "f.yml:1: http.listen: \"7480\" is not HOST:PORT such as 127.0.0.1:7480"},
-        ErrorCase{"on-replica-write: forward\n",
-                  "f.yml:1: on-replica-write: \"forward\" is neither busy nor readonly"},
+        ErrorCase{"on-replica-write: never\n",
+                  "f.yml:1: on-replica-write: \"never\" is neither forward, busy nor readonly"},
         ErrorCase{"when-away: maybe\n",
                   "f.yml:1: when-away: \"maybe\" is neither refuse nor continue"},
         ErrorCase{"write-timeout: 2h\n", "f.yml:1: write-timeout: \"2h\" is more than 1h"},

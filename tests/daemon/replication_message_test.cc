@@ -31,7 +31,15 @@ std::vector<Body> AllBodies() {
           SumsRequest{17, "a.db", 18, 19},
           Sums{20, 4096, 22, 2, {23, 24}},
           Pong{1, 2, 3},
-          Call{"node-3"}};
+          Call{"node-3"},
+          Halt{1, "app.db", 5000},
+          Halted{1, 2, {3, 4}, 3000, "why"},
+          KeepHalt{2},
+          EndHalt{2, 1},
+          RecallHalt{2, true, "why"},
+          Forward{3, 2, "app.db", kFile, true, 4710, 9},
+          Forwarded{3, Outcome::kAccepted, 4711, "fine"},
+          AskOutcome{4, "app.db", {5, 6}}};
 }
 
 // A header of these fields after a proper envelope, for messages that Encode would not write.
@@ -67,20 +75,20 @@ TEST(ReplicationMessage, SurvivesARoundTrip) {
 
 // The bytes are the contract with other versions of this program.
 TEST(ReplicationMessage, HasTheDocumentedBytes) {
-  EXPECT_EQ(std::string("\x99\x04\x08\xa1"
+  EXPECT_EQ(std::string("\x99\x05\x08\xa1"
                         "c\x02\x03\x01\xa4"
                         "a.db\x05",
                         14),
             Encode({"c", 2, 3}, Current{1, "a.db", {5, 6}}).substr(0, 14));
-  EXPECT_EQ(std::string("\x96\x04\x0b\xa1"
+  EXPECT_EQ(std::string("\x96\x05\x0b\xa1"
                         "c\x02\x03\x04",
                         8),
             Encode({"c", 2, 3}, Ping{4}));
-  EXPECT_EQ(std::string("\x98\x04\x11\xa1"
+  EXPECT_EQ(std::string("\x98\x05\x11\xa1"
                         "c\x02\x03\x04\x05\x06",
                         10),
             Encode({"c", 2, 3}, Pong{4, 5, 6}));
-  EXPECT_EQ(std::string("\x96\x04\x12\xa1"
+  EXPECT_EQ(std::string("\x96\x05\x12\xa1"
                         "c\x02\x03\xa1n",
                         9),
             Encode({"c", 2, 3}, Call{"n"}));
@@ -114,7 +122,7 @@ TEST(ReplicationMessage, NamesTheWireVersionThatItDoesNotSpeak) {
   for (const char* header : {"\x92\x01\x01", "\x91\x02", "\x92\x02\x80", "\x92\xcc\xff\x01"}) {
     EXPECT_TRUE(absl::IsUnimplemented(Decode(header).status())) << header;
   }
-  EXPECT_EQ("wire version 1, this node speaks 4", ErrorOf(Decode("\x92\x01\x01")));
+  EXPECT_EQ("wire version 1, this node speaks 5", ErrorOf(Decode("\x92\x01\x01")));
 }
 
 TEST(ReplicationMessage, UnderstandsARefusalOfAnyVersion) {
@@ -195,6 +203,25 @@ TEST(ReplicationMessage, RejectsPageSumsThatCannotBe) {
   EXPECT_EQ("malformed message: pages out of range", request({1, "a", 0, 1}));
   EXPECT_EQ("malformed message: pages out of range", request({1, "a", 1, 0}));
   EXPECT_EQ("malformed message: pages out of range", request({1, "a", 1, kMaxSumsAsked + 1}));
+}
+
+TEST(ReplicationMessage, RejectsForwardsThatCannotBe) {
+  const auto error = [](const Body& body) { return ErrorOf(Decode(Encode(kEnvelope, body))); };
+  const auto forward = [](uint64_t request, uint64_t lock, FileIdentity file, uint64_t offset) {
+    return Forward{request, lock, "a", file, false, offset, 0};
+  };
+  EXPECT_EQ("", error(forward(1, 1, kFile, 0)));
+  EXPECT_EQ("malformed message: request or lock id 0", error(forward(0, 1, kFile, 0)));
+  EXPECT_EQ("malformed message: request or lock id 0", error(forward(1, 0, kFile, 0)));
+  EXPECT_EQ("malformed message: offset beyond the file", error(forward(1, 1, kFile, 4711)));
+  EXPECT_EQ("malformed message: file size out of range",
+            error(forward(1, 1, {5, 5, 1, 1, kMaxForwardBytes + 1}, 0)));
+  EXPECT_EQ("malformed message: transaction ids out of order",
+            error(forward(1, 1, {0, 1, 0, 0, 9}, 0)));
+  EXPECT_EQ("malformed message: request id 0", error(Halt{0, "a", 1}));
+  EXPECT_EQ("malformed message: request id 0", error(AskOutcome{0, "a", {1, 1}}));
+  EXPECT_EQ("malformed message: unknown outcome",
+            error(Forwarded{1, static_cast<Outcome>(4), 0, ""}));
 }
 
 TEST(ReplicationMessage, SurvivesRandomDamage) {

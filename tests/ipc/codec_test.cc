@@ -100,6 +100,17 @@ TEST(IpcCodec, ReturnsTheSmallMessages) {
   ASSERT_TRUE(Decode(Encoded(Sync{6, 70'000}), &sync));
   EXPECT_EQ(sync.id, 6u);
   EXPECT_EQ(sync.waited_ms, 70'000u);
+  Lock lock;
+  ASSERT_TRUE(Decode(Encoded(Lock{6}), &lock));
+  EXPECT_EQ(lock.id, 6u);
+  Unlock unlock;
+  EXPECT_TRUE(Decode(Encoded(Unlock{}), &unlock));
+  Forward forward;
+  ASSERT_TRUE(Decode(Encoded(Forward{1, kFlagSynced, uint64_t{1} << 40, 3, 4}), &forward));
+  EXPECT_EQ(forward.offset, uint64_t{1} << 40);
+  EXPECT_EQ(forward.pgno, 3u);
+  EXPECT_EQ(forward.size_pages, 4u);
+  EXPECT_FALSE(Decode(Encoded(Lock{6}), &unlock));
   Reply reply;
   ASSERT_TRUE(Decode(Encoded(Reply{1, 2}), &reply));
   EXPECT_EQ(reply.error, 2u);

@@ -109,7 +109,8 @@ class Recorder {
     status->role = static_cast<uint32_t>(replica ? Role::kReplica : Role::kPrimary);
     status->write_timeout_ms = static_cast<uint32_t>(std::stoul(options_.Get("timeout", "2000")));
     status->lease_deadline_ns = options_.Get("lease", "") == "expired" ? 1 : kNoDeadline;
-    status->on_replica_write = options_.Get("write", "") == "readonly" ? 1 : 0;
+    const std::string write = options_.Get("write", "");
+    status->on_replica_write = write == "forward" ? 2 : write == "readonly" ? 1 : 0;
     status->when_away = options_.Get("away", "") == "continue" ? 1 : 0;
     bells_->sleeping = options_.Get("sleeping", "1") == "1" ? 1 : 0;
   }
@@ -183,6 +184,9 @@ class Recorder {
     Done done;
     Bell bell;
     Drain drain;
+    Lock lock;
+    Unlock unlock;
+    Forward forward;
     if (Decode(data, &hello)) {
       Greet(fd, hello);
     } else if (Decode(data, &dirty)) {
@@ -204,6 +208,14 @@ class Recorder {
       printf("drain %s\n", kReasons[static_cast<int>(drain.reason)]);
       DieAt(kReasons[static_cast<int>(drain.reason)]);
       Answer(fd, Reply{drain.id, 0});
+    } else if (Decode(data, &lock)) {
+      puts("lock");
+      Answer(fd, Reply{lock.id, static_cast<uint32_t>(std::stoul(options_.Get("busy", "0")))});
+    } else if (Decode(data, &unlock)) {
+      puts("unlock");
+    } else if (Decode(data, &forward)) {
+      printf("forward page %u of %u\n", forward.pgno, forward.size_pages);
+      Answer(fd, Reply{forward.id, static_cast<uint32_t>(std::stoul(options_.Get("refuse", "0")))});
     } else {
       puts("not a message");
       End(fd);

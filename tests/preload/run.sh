@@ -442,6 +442,27 @@ refuses_writes() { # refuses_writes OPTION MODE
   sql 'select x from t'; expect answer "$(cat "$dir/out")" 7
   sql 'insert into t values(1)'; matches error "$(cat "$dir/err")" 'database is locked'
 }
+forwards() { # forwards MODE: a replica asks before the write lock and before the commit
+  plain "pragma journal_mode=$1; create table t(x)"; start_recorder role=replica write=forward
+  sql 'insert into t values(1)'; expect error "$(cat "$dir/err")" ''
+  case $1 in
+    wal) matches events "$(events)" '^hello a\.db,lock,forward page 2 of 2,done 0,unlock,' ;;
+    *) expect_events "hello a.db,lock,$tx,unlock,bye a.db" ;;
+  esac
+  expect rows "$(sqlite3 "$db" 'select count(*) from t; pragma integrity_check' | tr '\n' ' ')" '1 ok '
+}
+forward_refused() { # forward_refused MODE: and nothing is committed
+  plain "pragma journal_mode=$1; create table t(x); insert into t values(7)"
+  start_recorder role=replica write=forward refuse=5
+  sql 'insert into t values(1)'; matches error "$(cat "$dir/err")" 'disk I/O error'
+  kill_recorder
+  expect rows "$(sqlite3 "$db" 'select group_concat(x) from t; pragma integrity_check' | tr '\n' ' ')" '7 ok '
+}
+forward_busy() { # forward_busy MODE
+  plain "pragma journal_mode=$1; create table t(x)"; start_recorder role=replica write=forward busy=11
+  sql 'insert into t values(1)'; matches error "$(cat "$dir/err")" 'database is locked'
+  expect rows "$(sqlite3 "$db" 'select count(*) from t')" 0
+}
 set_deadline() { # eight bytes, little endian (ipc/protocol.h, StatusPage)
   printf "$1" | dd of="$dir/.litefs/status" bs=1 seek=24 conv=notrunc status=none
 }
@@ -487,6 +508,9 @@ for mode in delete wal; do
   testcase "a read needs no daemon ($mode)" reads_without_a_daemon $mode
   testcase "several writing processes ($mode)" several_writers $mode
   testcase "a replica refuses writes and not reads ($mode)" refuses_writes role=replica $mode
+  testcase "a replica forwards ($mode)" forwards $mode
+  testcase "a forwarded commit is refused ($mode)" forward_refused $mode
+  testcase "a forwarded lock is busy ($mode)" forward_busy $mode
   testcase "past the lease no write lock ($mode)" refuses_writes lease=expired $mode
   testcase "a daemon of another version counts as absent ($mode)" other_version $mode
   testcase "an absent daemon: locked after the time-out ($mode)" absent_from_the_start $mode

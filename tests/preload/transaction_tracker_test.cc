@@ -116,6 +116,16 @@ TEST(TransactionTracker, TellsAWriterFromAReaderThatRecoversTheIndex) {
   EXPECT_EQ(PlanLock(FileKind::kShm, gone, kShmWrite).before, Before::kNothing);
 }
 
+TEST(TransactionTracker, TellsWhenAWriterLetsGoOfTheDatabase) {
+  const Locks writer = Holding({{FileKind::kDatabase, kReserved}});
+  EXPECT_EQ(PlanLock(FileKind::kDatabase, writer, kUnlockAll).after, After::kUnlock);
+  EXPECT_EQ(PlanLock(FileKind::kDatabase, writer, {Type::kUnlock, kPending, kPending + 2}).after,
+            After::kUnlock);
+  EXPECT_EQ(PlanLock(FileKind::kDatabase, writer, {Type::kUnlock, kPending, kPending + 1}).after,
+            After::kNothing);
+  EXPECT_EQ(PlanLock(FileKind::kDatabase, Holding({}), kUnlockAll).after, After::kNothing);
+}
+
 TEST(TransactionTracker, RingsWhenTheWalIsUnlocked) {
   const Locks locks = Holding({{FileKind::kShm, kShmWrite}});
   EXPECT_EQ(PlanLock(FileKind::kShm, locks, kShmUnwrite).after, After::kBell);

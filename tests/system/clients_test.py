@@ -225,4 +225,5 @@ def test(c, which=""):
     cluster.check(not failed, f"failed: {failed}")
 
 
-cluster.main(test)
+if __name__ == "__main__":
+    cluster.main(test)

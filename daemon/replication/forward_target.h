@@ -1,0 +1,37 @@
+// What the halt locks of replicas need of a primary's databases (docs/FORWARDING.md).  Replication
+// knows no SQLite lock; the node implements this.  Called from one thread, HaltServer's.
+
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/unique_fd.h"
+#include "ltx/types.h"
+
+namespace litefs::replication {
+
+class ForwardTarget {
+ public:
+  virtual ~ForwardTarget() = default;
+
+  // Keeps local apps from writing.  Returns where the database stands; a database that is not there
+  // is at transaction 0.  kUnavailable: a local app writes, try again soon.  Others: not to be had.
+  virtual absl::StatusOr<ltx::Position> Halt(const std::string& database) = 0;
+  virtual void EndHalt(const std::string& database) = 0;
+  // Whether a local app waits for its end.
+  virtual bool IsWanted(const std::string& database) = 0;
+
+  // Makes a halted database's next transaction of the LTX file behind fd, and returns where that
+  // ends.  Any error: it is not made.  sync: durable on return.
+  virtual absl::StatusOr<ltx::Position> Accept(const std::string& database, UniqueFd fd,
+                                               bool sync) = 0;
+  // Whether the chain has a transaction that ends there.
+  virtual bool HasReached(const std::string& database, const ltx::Position& end) = 0;
+
+  // An unlinked temporary file, for a transaction that arrives.
+  virtual absl::StatusOr<UniqueFd> SpoolFile() = 0;
+};
+
+}  // namespace litefs::replication
