@@ -124,6 +124,7 @@ class PrimaryDatabase final : public Database {
   const DirtyRanges& Claimed(SessionId session) REQUIRES(mu_);
   absl::Status CheckCaptured(bool present) REQUIRES(mu_);
   absl::Status Write(LtxPageSource& source) REQUIRES(mu_);
+  void CheckpointHalted() REQUIRES(mu_);
   void SetError(const absl::Status& status) REQUIRES(mu_);
 
   DatabaseFile file_ GUARDED_BY(mu_);

@@ -22,9 +22,10 @@ absl::StatusOr<ltx::Position> PrimaryDatabase::Halt() {
   }
   ASSIGN_OR_RETURN(const bool present, RefreshFile());
   if (!present && absent_since_.count() == 0) return NoDatabase();
-  ASSIGN_OR_RETURN(
-      auto file, ReplicaFile::Open(
-                     {.path = options_.path, .temporary_directory = options_.temporary_directory}));
+  ASSIGN_OR_RETURN(auto file,
+                   ReplicaFile::Open({.path = options_.path,
+                                      .temporary_directory = options_.temporary_directory,
+                                      .checkpoints = false}));
   RETURN_IF_ERROR(CheckCaptured(present));
   halted_file_ = std::move(file);
   return chain_->position();
@@ -75,14 +76,35 @@ absl::StatusOr<ltx::Position> PrimaryDatabase::AcceptForwarded(UniqueFd fd, bool
   for (size_t i = 0; i < source.count(); ++i) {
     ranges.Add(uint64_t{source.pgno(i) - 1} * header.page_bytes, header.page_bytes);
   }
-  ASSIGN_OR_RETURN(const bool changed, PrepareRanges(ranges, sync, ""));
-  if (changed) RETURN_IF_ERROR(PublishPrepared());
+  const absl::StatusOr<bool> changed = PrepareRanges(ranges, sync, "");
+  absl::Status status = changed.status();
+  if (changed.ok() && *changed) status = PublishPrepared();
+  const ltx::Position after = chain_->position();
+  if (status.ok() && after != ltx::Position{header.max_txid, info.trailer.post_apply}) {
+    status = absl::InternalError(
+        fmt::format("{}: a forwarded transaction led to {}", name(), ltx::FormatPosition(after)));
+  }
+  if (!status.ok()) {  // it is in the file all the same: compare, and trust nothing of the log
+    suspects_.AddEverything();
+    wal_->Resume(/*to_end=*/true).IgnoreError();
+    return status;
+  }
   NoteCaptured();
   MakeNextFile(chain_->log());
-  const ltx::Position after = chain_->position();
-  if (after == ltx::Position{header.max_txid, info.trailer.post_apply}) return after;
-  return absl::InternalError(
-      fmt::format("{}: a forwarded transaction led to {}", name(), ltx::FormatPosition(after)));
+  CheckpointHalted();
+  return after;
+}
+
+// Only what is in the chain: a checkpoint may restart the log, and what is not captured by then is
+// not found in it any more.
+void PrimaryDatabase::CheckpointHalted() {
+  if (!halted_file_->IsCheckpointDue()) return;
+  wal_->ExpectReset();
+  if (const absl::Status status = halted_file_->Checkpoint(); !status.ok()) {
+    LogWarn("forward",
+            fmt::format("checkpoint db={} error=\"{}\"", name(), std::string(status.message())));
+  }
+  NoteCaptured();  // the file's time has changed
 }
 
 // As SQLite would, under the locks of the halt.

@@ -203,6 +203,8 @@ absl::Status ReplicaDatabase::TakeBack(bool known) {
   absl::Status identified;
   if (!sure || !IsAsTold(frame)) identified = IdentifyContent();
   if (!identified.ok()) file_.reset();
+  // Not before the look at what the apps have left: a checkpoint may restart the log.
+  if (file_ != nullptr && file_->IsCheckpointDue()) file_->Checkpoint().IgnoreError();
   MakeNextFile(chain_->log());
   Show();
   return identified;

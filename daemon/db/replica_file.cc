@@ -307,7 +307,7 @@ absl::Status ReplicaFile::ApplyOpen(PageSource& source, uint32_t page_bytes, ltx
     page1_wal_ = wal;
     held_ = {};
     shape_ = {.page_bytes = page_bytes, .size_pages = commit, .wal = true};
-    if (wal_->FramesToBackfill() < kCheckpointFrames) return absl::OkStatus();
+    if (!checkpoints_ || !IsCheckpointDue()) return absl::OkStatus();
     // The transaction is applied whatever becomes of this; the next one tries again.
     if (const absl::Status status = Checkpoint(); !status.ok()) {
       LogWarn("apply", fmt::format("checkpoint db={} error=\"{}\"", paths_.name,
@@ -447,6 +447,10 @@ absl::Status ReplicaFile::LeaveWalIfDue() {
   return status;
 }
 
+bool ReplicaFile::IsCheckpointDue() const {
+  return wal_ != nullptr && wal_->FramesToBackfill() >= kCheckpointFrames;
+}
+
 absl::Status ReplicaFile::Checkpoint() {
   if (!database_.valid()) return absl::OkStatus();
   // Nobody waits for a turn any more.
@@ -482,7 +486,7 @@ absl::Status ReplicaFile::TakeBack() {
     return status;
   }
   shape_.size_pages = wal_->size_pages() != 0 ? wal_->size_pages() : shape_.size_pages;
-  return wal_->FramesToBackfill() < kCheckpointFrames ? absl::OkStatus() : wal_->Checkpoint();
+  return absl::OkStatus();
 }
 
 // ---- Reading

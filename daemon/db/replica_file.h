@@ -37,6 +37,9 @@ class ReplicaFile {
   struct Options {
     std::string path;
     std::string temporary_directory;  // exists, and is on the database's file system
+    // Apply copies a long log into the database file.  False: whoever follows the log from outside
+    // calls Checkpoint when IsCheckpointDue, once it has what was applied.
+    bool checkpoints = true;
   };
 
   // Opens the database, if it exists: rolls back a hot journal, recovers a WAL that nobody has
@@ -89,12 +92,14 @@ class ReplicaFile {
   // says so and nobody has the database open.  Readers in the way are not an error.
   absl::Status Checkpoint();
   // Whether Checkpoint would find nothing to do.
+  bool IsCheckpointDue() const;
   bool tidy() const { return wal_ == nullptr || (page1_wal_ && wal_->FullyBackfilled()); }
 
  private:
   explicit ReplicaFile(Options options)
       : paths_(options.path),
         temporary_directory_(std::move(options.temporary_directory)),
+        checkpoints_(options.checkpoints),
         journal_(&paths_, &temporary_directory_) {}
 
   absl::Status OpenExisting();
@@ -117,6 +122,7 @@ class ReplicaFile {
 
   const DatabasePaths paths_;
   const std::string temporary_directory_;
+  const bool checkpoints_;
   RollbackJournal journal_;
   UniqueFd database_;                // the locks are on this open file
   std::unique_ptr<ReplicaWal> wal_;  // while a WAL is in use
