@@ -207,6 +207,31 @@ def round_trips(c):
     link.stop()
 
 
+def with_synchronous_commit(c):
+    """What is forwarded waits for no further replica, and counts as stored by the one that made it."""
+    primary = c.node("sync-p", sync=1, **FORWARD)
+    replica = c.node("sync-r", follows=primary, sync=1, **FORWARD)
+    for mode in ("delete", "wal"):
+        database = f"{mode}.db"
+        primary.sql(database, f"PRAGMA journal_mode = {mode}; CREATE TABLE t(x);")
+        c.check_identical(primary, replica, database)
+        before = primary.database_status(database)["sync"]["replicas"]
+        check_equal(before, 1, f"{mode}: replicas that are waited for")
+        for x in range(1, 7):
+            (replica if x % 2 else primary).sql(database, f".timeout 20000\ninsert into t values ({x});")
+        check_equal(primary.sql(database, "select group_concat(x) from t;"), "1,2,3,4,5,6", f"{mode}: both wrote")
+        c.check_identical(primary, replica, database)
+        cluster.wait_for(f"{mode}: the replica has confirmed",
+                         lambda: primary.database_status(database)["sync"]["stored_by"] == 1)
+    here, there = primary.status()["counters"], replica.status()["counters"]
+    check_equal(there["forwarded_transactions"], 6, "forwarded transactions")
+    check(here["sync_commits"] >= 6, f"{here}")
+    for counters in (here, there):
+        check_equal((counters["sync_timeouts"], counters["unconfirmed_commits"]), (0, 0), "time-outs, unconfirmed")
+    replica.stop()
+    primary.stop()
+
+
 class Endpoint:
     def __init__(self, link):
         self.endpoint = link.endpoint()
@@ -220,6 +245,7 @@ def test(c):
     unmodified_programs(c, primary, replica)
     counts_on_all_nodes(c, [primary, replica, third])
     round_trips(c)
+    with_synchronous_commit(c)
     refuses_without_primary(c, primary, replica)
 
 
