@@ -29,13 +29,6 @@
 namespace litefs {
 namespace {
 
-// Writes on replicas are forwarded where that is asked for.
-Config Defaults() {
-  Config config;
-  config.on_replica_write = ReplicaWrites::kBusy;
-  return config;
-}
-
 constexpr size_t kMaxConfigBytes = 1 << 20;
 
 // Keys are written write-timeout or write_timeout, as the reader likes.
@@ -149,7 +142,7 @@ class Walker {
   const std::string name_;
   const std::vector<Reference> references_;
   const Environment& environment_;
-  Config config_ = Defaults();
+  Config config_;
   std::map<std::string, int> lines_;  // of the keys seen
 };
 
@@ -208,7 +201,7 @@ absl::StatusOr<Config> ParseConfig(const std::string& text, const std::string& n
 
 absl::StatusOr<Config> LoadConfig(const ConfigSource& source, const Environment& environment) {
   const ConfigFile file = FindConfigFile(source, environment);
-  Config config = Defaults();
+  Config config;
   if (!file.path.empty()) {
     ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(file.path, kMaxConfigBytes));
     ASSIGN_OR_RETURN(config, ParseConfig(text, file.path, environment));

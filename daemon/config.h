@@ -106,7 +106,7 @@ struct Config {
   SyncConfig sync;
   std::vector<SyncOverride> sync_databases;  // in the order of the file
   std::chrono::milliseconds write_timeout = std::chrono::seconds(30);
-  ReplicaWrites on_replica_write = ReplicaWrites::kForward;
+  ReplicaWrites on_replica_write = ReplicaWrites::kBusy;
   // For how long a replica may keep the primary's database without a transaction.
   std::chrono::milliseconds max_hold = std::chrono::seconds(30);
   bool continue_when_away = false;  // or refuse: what a writer does after write_timeout

@@ -30,6 +30,7 @@ constexpr milliseconds kKeepEvery{1000};
 // For the lock, and for the database to catch up.
 constexpr milliseconds kMaxWait{5000};
 constexpr milliseconds kApproachLimit{5000};
+constexpr milliseconds kAskEvery{500};
 // For the primary's word on a transaction, also in a later session.
 constexpr milliseconds kOutcomeLimit{20'000};
 
@@ -178,6 +179,7 @@ void NodeForward::On(const replication::RecallHalt& recall) {
       LogInfo("forward", fmt::format("db={} the halt lock has ended: {}", name, recall.why));
       loan.lock = 0;
       if (loan.state == State::kApproaching) GiveUp(loan);
+      if (loan.push) AskOutcome(loan);  // nothing is accepted under it any more
     }
     const bool free = loan.state == State::kLent && loan.users.empty() && !loan.push;
     if (free && (loan.used || loan.lock == 0)) Return(loan);
@@ -362,14 +364,20 @@ void NodeForward::SetOnline(bool online) {
     if (loan.state == State::kAsking) Ask(loan);
     if (loan.push && online) {
       loan.push->request = ++last_request_;
-      parts_.submit(
-          replication::AskOutcome{.request = loan.push->request,
-                                  .database = name,
-                                  .end = {loan.push->file.max_txid, loan.push->file.post_apply}},
-          {});
+      AskOutcome(loan);
     }
     StartTicking();
   }
+}
+
+// Who was asked may not know yet.
+void NodeForward::AskOutcome(Loan& loan) {
+  Push& push = *loan.push;
+  push.asked = Now();
+  parts_.submit(replication::AskOutcome{.request = push.request,
+                                        .database = NameOf(loan),
+                                        .end = {push.file.max_txid, push.file.post_apply}},
+                {});
 }
 
 void NodeForward::Applied() {
@@ -436,6 +444,8 @@ void NodeForward::Look(Loan& loan, Time now) {
     loan.entry->replica->FinishForward(EIO);
     EndPush(loan, EIO);
   }
+  const bool asks = loan.push && loan.push->asked.count() != 0 && online_;
+  if (asks && now - loan.push->asked >= kAskEvery) AskOutcome(loan);
   if (loan.lock != 0 && now - loan.kept >= kKeepEvery) {
     loan.kept = now;
     parts_.submit(replication::KeepHalt{loan.lock}, {});

@@ -97,6 +97,7 @@ class NodeForward final : public session::ReplicaWrites {
     uint64_t received_bytes = 0;  // by the primary
     Answer answer;                // null: the app is gone
     Time deadline{};
+    Time asked{};  // when its outcome was last asked for; 0: it was not
   };
   struct Loan {
     store::Store::Entry* entry = nullptr;
@@ -131,6 +132,7 @@ class NodeForward final : public session::ReplicaWrites {
   void SendPieces(Loan& loan);
   void Refuse(Loan& loan, const std::string& why);
   void EndPush(Loan& loan, int error);
+  void AskOutcome(Loan& loan);
   void On(const replication::Halted& halted);
   void On(const replication::RecallHalt& recall);
   void On(const replication::Forwarded& forwarded);

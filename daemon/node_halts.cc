@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <utility>
+#include <vector>
 
 #include "common/clock.h"
 #include "common/posix_io.h"
@@ -68,15 +69,29 @@ absl::StatusOr<ltx::Position> NodeHalts::Accept(const std::string& database, Uni
     if (PastLease()) return absl::FailedPreconditionError("the primary is past its lease");
     absl::StatusOr<ltx::Position> position =
         entry->primary->AcceptForwarded(UniqueFd(::dup(fd.get())), sync);
+    if (position.ok() && PastLease()) {
+      return absl::DeadlineExceededError("the lease ended while the transaction was made");
+    }
     if (!absl::IsUnavailable(position.status())) return position;
     if (std::chrono::steady_clock::now() >= end) return position;
     ::poll(nullptr, 0, kReadersPauseMs);  // no event tells of a lock that is let go
   }
 }
 
-bool NodeHalts::HasReached(const std::string& database, const ltx::Position& end) {
+absl::StatusOr<bool> NodeHalts::HasReached(const std::string& database, const ltx::Position& end) {
+  if (PastLease()) return absl::UnavailableError("the primary has no lease");
   store::Store::Entry* const entry = store_->Find(database);
-  return entry != nullptr && entry->database->log().TimeOf(end).has_value();
+  if (entry == nullptr || entry->primary == nullptr) return false;
+  const db::LtxLog& log = entry->database->log();
+  // It may be in the file and not in the chain yet, if this daemon died in between.
+  const bool compares = entry->primary->NeedsAttention();
+  if (log.TimeOf(end).has_value()) return true;
+  if (compares) return absl::UnavailableError("what the database holds is being compared");
+  const std::vector<ltx::Position> known = log.Positions();
+  if (!known.empty() && known.front().txid > end.txid) {
+    return absl::UnavailableError("what the chain had there is pruned");
+  }
+  return false;
 }
 
 absl::StatusOr<UniqueFd> NodeHalts::SpoolFile() { return OpenFile(temporary_, O_TMPFILE | O_RDWR); }

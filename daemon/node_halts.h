@@ -22,7 +22,7 @@ class NodeHalts final : public replication::ForwardTarget {
   bool IsWanted(const std::string& database) override;
   absl::StatusOr<ltx::Position> Accept(const std::string& database, UniqueFd fd,
                                        bool sync) override;
-  bool HasReached(const std::string& database, const ltx::Position& end) override;
+  absl::StatusOr<bool> HasReached(const std::string& database, const ltx::Position& end) override;
   absl::StatusOr<UniqueFd> SpoolFile() override;
 
  private:

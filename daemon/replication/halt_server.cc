@@ -290,6 +290,12 @@ void HaltServer::On(const Request& request, const Forward& forward) {
   Incoming whole = std::exchange(incoming, {});
   const absl::StatusOr<ltx::Position> end =
       target_->Accept(forward.database, std::move(whole.spool), forward.sync);
+  if (absl::IsDeadlineExceeded(end.status())) {  // the replica asks what became of it
+    LogWarn("forward",
+            fmt::format("db={} node={} a transaction is not answered: {}", forward.database,
+                        request.node_id, std::string(end.status().message())));
+    return EndLock(forward.database, "the lease has ended");
+  }
   if (!end.ok()) {
     refuse(std::string(end.status().message()));
     return EndLock(forward.database, "its transaction was refused");
@@ -326,10 +332,11 @@ absl::Status HaltServer::Take(const Forward& forward, const std::vector<std::byt
 
 void HaltServer::On(const Request& request, const AskOutcome& ask) {
   EndOtherSessions(request);
-  const bool reached = target_->HasReached(ask.database, ask.end);
+  const absl::StatusOr<bool> reached = target_->HasReached(ask.database, ask.end);
+  if (!reached.ok()) return;  // it is asked again
   Send(request.session, Forwarded{.request = ask.request,
-                                  .outcome = reached ? Outcome::kAccepted : Outcome::kRefused,
-                                  .text = reached ? "" : "it is not in the chain"});
+                                  .outcome = *reached ? Outcome::kAccepted : Outcome::kRefused,
+                                  .text = *reached ? "" : "it is not in the chain"});
 }
 
 // ---- Answers

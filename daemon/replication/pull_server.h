@@ -107,7 +107,7 @@ class PullServer {
 
   void HandleFrames(std::vector<Frame>& frames);
   Peer* SessionOf(const std::string& key, const Envelope& envelope);
-  absl::StatusOr<Message> DecodeRequest(const std::vector<Frame>& frames) const;
+  static absl::StatusOr<Message> DecodeRequest(const std::vector<Frame>& frames);
   void Handle(Peer& peer, const Body& body, std::span<const std::byte> payload);
   bool HandleForwarding(Peer& peer, const Body& body, std::span<const std::byte> payload);
   void OnHello(const std::string& key, const Hello& hello);
