@@ -70,8 +70,8 @@ struct Database {
   // written and the primary has accepted the transaction; and whether it has.
   bool frame_held = false;
   bool frame_accepted = false;
-  // Whether the app syncs the log at its commits, as far as is known: at first it is held to.
-  std::atomic<bool> log_synced{true};
+  // The app did not sync the log at its last commit: it is held not to at the next.
+  std::atomic<bool> log_unsynced{false};
   std::atomic<bool> log_sync_seen{false};
   uint64_t frame_offset = 0;
   char frame_header[sqlite::kWalFrameHeaderBytes] = {};

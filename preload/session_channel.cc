@@ -349,7 +349,7 @@ void SessionChannel::LockRefused() {
 void SessionChannel::Unlock() {
   db_.forwards.store(false);
   if (std::exchange(db_.frame_accepted, false)) {
-    db_.log_synced.store(db_.log_sync_seen.exchange(false));
+    db_.log_unsynced.store(!db_.log_sync_seen.exchange(false));
     Done(0);
   }
   db_.frame_held = false;
@@ -360,7 +360,7 @@ int SessionChannel::ForwardFrame() {
   const int64_t deadline = ipc::MonotonicNow() + kReplyTimeoutNs;
   const uint64_t id = ++session_.last_request;
   const ipc::Forward message{.id = id,
-                             .flags = db_.log_synced.load() ? ipc::kFlagSynced : 0,
+                             .flags = db_.log_unsynced.load() ? 0 : ipc::kFlagSynced,
                              .offset = db_.frame_offset,
                              .pgno = LoadBig32(db_.frame_header),
                              .size_pages = LoadBig32(db_.frame_header + 4)};
