@@ -359,7 +359,8 @@ absl::StatusOr<bool> Destination::IsWriter(const std::string& name) {
   if (claim.empty()) return true;
   if (claimed) {
     SetSucceeded(name, claim, &database);
-    LogError("archive", fmt::format("destination={} db={} {}", options_.config.name, name, database.error));
+    LogError("archive",
+             fmt::format("destination={} db={} {}", options_.config.name, name, database.error));
   }
   return false;
 }
