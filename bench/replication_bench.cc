@@ -97,6 +97,7 @@ class BenchSink : public ChainSink {
     return At(stored_);
   }
   absl::StatusOr<PageSums> Sums(const std::string&, uint64_t) override { return PageSums(); }
+  absl::Status Sync(const std::string&) override { return absl::OkStatus(); }
   absl::Status Drop(const std::string&) override { return absl::OkStatus(); }
   absl::StatusOr<UniqueFd> SpoolFile() override {
     return UniqueFd(::memfd_create("spool", MFD_CLOEXEC));

@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -157,9 +158,13 @@ def check_succeeded(node, name):
 
 
 def check_idle_writer_is_succeeded(c, node, twin, entry):
-    """The twin's turn: it has claimed, and uploads nothing more; that its windows close tells it."""
+    """The twin's turn: it stands still while it is succeeded, writes nothing more, and has windows to close."""
     node.kill()
+    twin.sql("app.db", "insert into t(n) values (201)")
+    wait_archived(twin, entry["name"], "app.db")
+    os.kill(twin.process.pid, signal.SIGSTOP)
     node.start()  # it claims again
     node.sql("app.db", "insert into t(n) values (102)")
     wait_archived(node, entry["name"], "app.db")
+    os.kill(twin.process.pid, signal.SIGCONT)
     check_succeeded(twin, entry["name"])
