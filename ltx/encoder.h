@@ -26,6 +26,9 @@ class Encoder {
   absl::Status Begin(ByteSink* sink, const Header& header,
                      Compression compression = Compression::kLz4);
 
+  // Of the pages that follow.  REQUIRES: Begin succeeded.
+  void SetCompression(Compression compression) { compression_ = compression; }
+
   // Adds a page of header.page_bytes.  Fails if pgno is 0, does not ascend, is beyond commit or is
   // the lock page, or leaves a hole in a snapshot.
   // REQUIRES: Begin succeeded.

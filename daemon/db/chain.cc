@@ -169,11 +169,16 @@ absl::StatusOr<ltx::Trailer> Chain::EncodeChanges(const ltx::Header& header, con
   }
   RETURN_IF_ERROR(sink_.Open(state.temporary.empty() ? log_->TemporaryPath() : state.temporary));
   RETURN_IF_ERROR(encoder_.Begin(&sink_, header));
+  if (!state.in_burst) compressed_bytes_ = 0;
   for (const PageChange& change : changes_) {
     RETURN_IF_ERROR(read_page(change.pgno, page_));
     if (ltx::PageChecksum(change.pgno, page_) != change.checksum) {
       return absl::AbortedError(fmt::format("page {} changed while it was read", change.pgno));
     }
+    encoder_.SetCompression(compressed_bytes_ < kCompressAtOnce
+                                ? ltx::Encoder::Compression::kLz4
+                                : ltx::Encoder::Compression::kLiteralsOnly);
+    compressed_bytes_ += state.page_bytes;
     RETURN_IF_ERROR(encoder_.AddPage(change.pgno, page_));
     const ltx::Checksum old = replaced ? 0 : table_->Get(change.pgno);
     database = ltx::kChecksumFlag | (database ^ old ^ change.checksum);

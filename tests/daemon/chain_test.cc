@@ -151,6 +151,30 @@ TEST_F(ChainTest, ShrinkingAloneIsATransaction) {
   ExpectTip();
 }
 
+// Of zeros, which compress to next to nothing: what a file takes is what was not compressed.
+TEST_F(ChainTest, WhatIsBeyondTheFirstMegabytesIsNotCompressed) {
+  constexpr uint64_t kBeyond = 100 * 4096;
+  ASSERT_EQ(database_.Open(), "");
+  database_.Restart(4096);
+  database_.Resize((Chain::kCompressAtOnce + kBeyond) / 4096);
+  ASSERT_TRUE(database_.Commit());
+  EXPECT_GT(chain().log().Last()->size_bytes, kBeyond);
+  EXPECT_LT(chain().log().Last()->size_bytes, kBeyond + Chain::kCompressAtOnce / 16);
+  ExpectTip();
+
+  database_.Resize(database_.size_pages() + 100);  // was waiting behind it
+  Chain::NewState state = database_.state();
+  state.in_burst = true;
+  ASSERT_TRUE(*chain().Prepare({}, state, database_.reader()));
+  ASSERT_TRUE(chain().Publish().ok());
+  EXPECT_GT(chain().log().Last()->size_bytes, kBeyond);
+
+  database_.Resize(database_.size_pages() + 100);  // came later
+  ASSERT_TRUE(database_.Commit());
+  EXPECT_LT(chain().log().Last()->size_bytes, kBeyond / 16);
+  ExpectTip();
+}
+
 TEST_F(ChainTest, NoChangeIsNoTransaction) {
   MakeChain();
   const ltx::Position before = chain().log().tip();
