@@ -57,7 +57,8 @@ suites=$(for t in tests/*/*_test.cc; do basename "$(dirname "$t")"; done | sort 
 jobs=-j$(nproc)
 echo "== build"
 step "build" make --no-print-directory "$jobs" all $(for s in $suites; do echo "$build/tests/${s}_test"; done) \
-  "$build/tests/recorder" "$build/tests/fault_check"
+  "$build/tests/recorder" "$build/tests/fault_check" \
+  $(for b in bench/*_bench.cc; do echo "$build/${b%.cc}"; done)
 [ $failed -eq 0 ] || finish
 echo "== lint";              step "lint" make --no-print-directory "$jobs" lint
 echo "== unit tests";        for s in $suites; do unit "$build" "$s"; done
