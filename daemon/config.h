@@ -46,6 +46,20 @@ struct HttpConfig {
   int port = 0;
 };
 
+// The HTTP proxy in front of an app (docs/HTTP.md).
+struct ProxyConfig {
+  std::string host;  // where it listens; empty: off
+  int port = 0;
+  std::string target_host;  // the app
+  int target_port = 0;
+  std::string database;                  // whose position the cookie has
+  std::vector<std::string> passthrough;  // globs of paths
+  std::string advertise;                 // where clients of other nodes reach it; empty: at host
+  std::chrono::milliseconds wait = std::chrono::seconds(5);  // for a client's transaction
+
+  std::string url() const;  // http://HOST:PORT; empty: there is no proxy
+};
+
 struct RetentionConfig {
   // An LTX file is pruned when it is older, or when the newer ones of its database together
   // exceed size_bytes.
@@ -100,6 +114,7 @@ struct Config {
   LeaseConfig lease;
   ReplicationConfig replication;
   HttpConfig http;
+  ProxyConfig proxy;
   bool position_files = false;
   SecurityConfig security;
   RetentionConfig retention;

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "daemon/config_proxy.h"
 #include "daemon/config_values.h"
 
 namespace litefs {
@@ -154,6 +155,7 @@ std::optional<ConfigConflict> CheckTogether(const Config& config, const IsGiven&
   if (const auto bad = CheckSecurity(config, is_given)) return bad;
   if (const auto bad = CheckEndpoints(config)) return bad;
   if (const auto bad = CheckSync(config, is_given)) return bad;
+  if (const auto bad = CheckProxy(config, is_given)) return bad;
   return CheckHttp(config);
 }
 

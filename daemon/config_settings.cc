@@ -8,6 +8,7 @@
 #include <iterator>
 #include <map>
 
+#include "daemon/config_proxy.h"
 #include "daemon/config_sync.h"
 #include "daemon/replication/curve_keys.h"
 #include "daemon/replication/peer_list.h"
@@ -239,6 +240,17 @@ constexpr std::array kSettings = {
     Setting{"http.listen", [](const Values& v, Config* c) { return SetHttpListen(v[0], c); }},
     Setting{"position-files",
             [](const Values& v, Config* c) { return SetBool(v[0], &c->position_files); }},
+    Setting{"proxy.addr", [](const Values& v, Config* c) { return SetProxyAddr(v[0], &c->proxy); }},
+    Setting{"proxy.advertise",
+            [](const Values& v, Config* c) { return SetProxyAdvertise(v[0], &c->proxy); }},
+    Setting{"proxy.db",
+            [](const Values& v, Config* c) { return SetProxyDatabase(v[0], &c->proxy); }},
+    Setting{"proxy.passthrough",
+            [](const Values& v, Config* c) { return SetProxyPassthrough(v, &c->proxy); },
+            Setting::Shape::kList},
+    Setting{"proxy.target",
+            [](const Values& v, Config* c) { return SetProxyTarget(v[0], &c->proxy); }},
+    Setting{"proxy.wait", [](const Values& v, Config* c) { return SetProxyWait(v[0], &c->proxy); }},
     Setting{"lease.type", [](const Values& v, Config* c) { return SetLeaseType(v[0], &c->lease); }},
     Setting{"lease.url", [](const Values& v, Config* c) { return SetLeaseUrls(v, &c->lease); },
             Setting::Shape::kList},

@@ -27,6 +27,7 @@
 #include "daemon/http/http_server.h"
 #include "daemon/node.h"
 #include "daemon/node_lease.h"
+#include "daemon/node_proxy.h"
 #include "daemon/node_sync.h"
 #include "daemon/position_files.h"
 #include "daemon/position_waits.h"
@@ -87,6 +88,7 @@ class Daemon {
   std::unique_ptr<NodeLease> lease_;
   std::unique_ptr<StaticRole> static_role_;
   std::unique_ptr<http::HttpServer> http_;
+  std::unique_ptr<NodeProxy> proxy_;
   std::vector<std::thread> exports_;
   absl::Status fatal_;
   const std::chrono::nanoseconds started_ = SystemClock().Boot();
@@ -168,9 +170,15 @@ absl::Status Daemon::Start() {
            .stop_when_unused = options_.while_used}));
   wait_requests_ = std::make_unique<WaitRequests>(
       server_.get(), &waits_, [this]() -> store::Store& { return node_->store(); });
+  proxy_ = std::make_unique<NodeProxy>(NodeProxy::Parts{.config = &config_,
+                                                        .server = server_.get(),
+                                                        .status = status_.get(),
+                                                        .node = node_.get(),
+                                                        .waits = wait_requests_.get()});
   StartPositionFiles();
   RETURN_IF_ERROR(EndpointError(node_->Start(server_.get())));
   RETURN_IF_ERROR(EndpointError(StartHttp()));
+  RETURN_IF_ERROR(EndpointError(proxy_->Start()));
   RETURN_IF_ERROR(StartLease());
   LogInfo("daemon", fmt::format("ready dir={} node={} cluster={} role={}", config_.dir,
                                 Hex16(directory_->node_id()), directory_->cluster_id(),
@@ -261,6 +269,7 @@ void Daemon::Moved(const std::string& database, ltx::TxId txid) {
 
 void Daemon::StopThreads() {
   http_.reset();
+  if (proxy_ != nullptr) proxy_->Stop();
   JoinExports();
   if (node_ != nullptr) node_->Stop();
 }
@@ -424,6 +433,7 @@ nlohmann::json Daemon::Status() {
                           {"forward_refusals", forward->counters().refused},
                           {"forward_unknown", forward->counters().unknown}});
   }
+  proxy_->AddCountersTo(&counters_json);
   const auto uptime =
       std::chrono::duration_cast<std::chrono::milliseconds>(SystemClock().Boot() - started_);
   nlohmann::json lease = lease_->StatusJson();
@@ -442,6 +452,7 @@ nlohmann::json Daemon::Status() {
           {"forwarding",
            node_->forward() == nullptr ? nlohmann::json() : node_->forward()->StatusJson()},
           {"archive", node_->archive().StatusJson()},
+          {"proxy", proxy_->StatusJson()},
           {"counters", std::move(counters_json)}};
 }
 

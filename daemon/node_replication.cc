@@ -67,8 +67,9 @@ void NodeReplication::MakeClient() {
                 }
               },
           .on_session =
-              [this](const std::string& cluster_id, uint64_t epoch, const std::string& path) {
-                if (server_ != nullptr) server_->Renew(cluster_id, epoch, path);
+              [this](const std::string& cluster_id, uint64_t epoch, const std::string& path,
+                     const std::string& proxy) {
+                if (server_ != nullptr) server_->Renew(cluster_id, epoch, path, proxy);
               },
           .on_forwarding = forwarding_.heard,
           .on_online = forwarding_.online},
@@ -102,6 +103,7 @@ absl::Status NodeReplication::StartServer() {
           .publish = replication.publish,
           .security = security_,
           .durable = role_.primary && config_.syncs(),
+          .proxy = role_.primary ? config_.proxy.url() : "",
           .on_stored = config_.syncs() ? on_stored_ : nullptr,
           .dial = replication.dial,
           .upstream = upstream,
@@ -155,7 +157,7 @@ std::vector<replication::PeerStatus> NodeReplication::Peers() const {
 NodeReplication::Following NodeReplication::FollowingNow() {
   if (client_ == nullptr) return {};
   const replication::ClientStatus status = client_->Status();
-  Following following;
+  Following following{.proxy = status.proxy};
   const std::optional<Endpoint> endpoint = ParseEndpoint(role_.upstream);
   following.primary_host = !endpoint                ? status.primary_node_id
                            : endpoint->host.empty() ? endpoint->path

@@ -85,6 +85,7 @@ class NodeReplication {
   // What a replica knows of the primary; all empty on a primary.  The main thread.
   struct Following {
     std::string primary_host{};        // of the node that is followed; its id, if it dials us
+    std::string proxy{};               // URL of the primary's HTTP proxy
     std::optional<uint64_t> lag_ms{};  // as in StatusJson
   };
   Following FollowingNow();

@@ -159,6 +159,18 @@ std::string LeaseText(const nlohmann::json& status) {
                      Number(*lease, "epoch"), problem.empty() ? "" : ": ", problem);
 }
 
+// Empty without a proxy.
+std::string ProxyText(const nlohmann::json& status) {
+  const auto proxy = status.find("proxy");
+  if (proxy == status.end() || !proxy->is_object()) return "";
+  const std::string primary = Text(*proxy, "primary");
+  const std::string writes = Text(status, "role") == "primary" ? "are served here"
+                             : primary.empty()                 ? "are REFUSED, no primary is known"
+                                                               : "go to " + primary;
+  return fmt::format("HTTP proxy: {}, {} connections, writes {}\n", Text(*proxy, "url"),
+                     Number(*proxy, "connections"), writes);
+}
+
 std::string ArchiveTable(const nlohmann::json& status) {
   Rows rows = {{"ARCHIVE", "WHERE", "DATABASE", "TXID", "BACKLOG", "AGE"}};
   std::string errors;
@@ -191,7 +203,7 @@ std::string StatusText(const nlohmann::json& status) {
   out += "\n" + DatabaseTable(status);
   if (replication != status.end()) out += "\n" + ReplicationText(*replication);
   out += ForwardingText(status);
-  return out + ArchiveTable(status);
+  return out + ProxyText(status) + ArchiveTable(status);
 }
 
 int PrintStatus(const DirOptions& dir, bool json) {

@@ -3,13 +3,14 @@
 namespace litefs::replication {
 
 void FollowerStatus::SetSession(const std::string& node_id, const std::string& cluster_id,
-                                uint64_t epoch, const std::string& path) {
+                                uint64_t epoch, const std::string& path, const std::string& proxy) {
   MutexLock lock(mu_);
   status_.connected = true;
   status_.primary_node_id = node_id;
   status_.cluster_id = cluster_id;
   status_.epoch = epoch;
   status_.path = path;
+  status_.proxy = proxy;
   status_.last_error.clear();
 }
 

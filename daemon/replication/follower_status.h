@@ -20,6 +20,7 @@ struct ClientStatus {
   std::string cluster_id;
   uint64_t epoch = 0;
   std::string path;        // of the last session: the nodes from the primary to that one
+  std::string proxy;       // of the last session: URL of the primary's HTTP proxy; empty: none
   std::string last_error;  // why there is no session, or the last file that failed
   // The node that is followed has just answered that it is a replica itself, and has reached no
   // primary; until the next attempt.
@@ -42,7 +43,7 @@ class FollowerStatus {
 
   // A session has begun.
   void SetSession(const std::string& node_id, const std::string& cluster_id, uint64_t epoch,
-                  const std::string& path) EXCLUDES(mu_);
+                  const std::string& path, const std::string& proxy) EXCLUDES(mu_);
   void SetConnected(bool connected) EXCLUDES(mu_);
   void SetPubHealthy(bool healthy) EXCLUDES(mu_);
   void SetError(const std::string& error) EXCLUDES(mu_);

@@ -37,7 +37,7 @@ void Fields(V& v, auto& b) requires requires {
 }
 {
   v.Text(b.node_id, kMaxNodeIdBytes), v.Flag(b.publishes), v.Text(b.path, kMaxPathBytes),
-      v.Flag(b.durable);
+      v.Flag(b.durable), v.Text(b.proxy, kMaxProxyBytes);
 }
 template <class V>
 void Fields(V& v, auto& b) requires requires {

@@ -21,12 +21,13 @@
 namespace litefs::replication {
 
 // Bump when the meaning or the layout of any message but Refused changes.
-inline constexpr uint64_t kWireVersion = 5;
+inline constexpr uint64_t kWireVersion = 6;
 
 // ---- Limits
 // --------------------------------------------------------------------------------------
 inline constexpr size_t kMaxClusterIdBytes = 128;
 inline constexpr size_t kMaxNodeIdBytes = 128;
+inline constexpr size_t kMaxProxyBytes = 512;
 inline constexpr size_t kMaxPathNodes = 16;
 inline constexpr size_t kMaxPathBytes = kMaxPathNodes * (kMaxNodeIdBytes + 1);
 inline constexpr size_t kMaxDatabaseNameBytes = 512;
@@ -89,6 +90,7 @@ struct Welcome {
   // the sender's last.  A node that finds itself in it would follow itself.
   std::string path;
   bool durable = false;  // an Ack says that what it names is on the disk
+  std::string proxy{};   // URL of the primary's HTTP proxy; empty: it has none
   friend bool operator==(const Welcome&, const Welcome&) = default;
 };
 

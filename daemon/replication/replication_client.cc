@@ -374,7 +374,7 @@ void ReplicationClient::OnWelcome(const Envelope& envelope, const Welcome& welco
   state_ = State::kOnline;
   attempts_ = 0;
   ++status_.sessions;
-  status_.SetSession(welcome.node_id, cluster_id_, envelope.epoch, *path);
+  status_.SetSession(welcome.node_id, cluster_id_, envelope.epoch, *path, welcome.proxy);
   LogInfo("replication",
           fmt::format("following node={} epoch={}", welcome.node_id, envelope.epoch));
   // Subscribe first, then ask: what is published from now on is not lost between the two.
@@ -394,7 +394,7 @@ void ReplicationClient::OnWelcome(const Envelope& envelope, const Welcome& welco
   first_pings_ = kFirstPings;
   follower_.set_push(true);
   follower_.SessionStarted();
-  if (options_.on_session) options_.on_session(cluster_id_, envelope.epoch, *path);
+  if (options_.on_session) options_.on_session(cluster_id_, envelope.epoch, *path, welcome.proxy);
   SetOnline(true);
 }
 

@@ -49,7 +49,8 @@ class ReplicationClient {
     std::function<void(uint64_t epoch)> on_epoch = {};
     // Called there when a session begins, with its primary's epoch, and the nodes by which its
     // files come, ourselves included (Welcome::path).
-    std::function<void(const std::string& cluster_id, uint64_t epoch, const std::string& path)>
+    std::function<void(const std::string& cluster_id, uint64_t epoch, const std::string& path,
+                       const std::string& proxy)>
         on_session = {};
     // A primary that is silent for this long is connected to anew.
     std::chrono::milliseconds silence_deadline{5000};

@@ -54,6 +54,7 @@ absl::Status ReplicationServer::Start() {
   RETURN_IF_ERROR(Validate());
   envelope_ = {options_.cluster_id, options_.epoch, RandomInstance()};
   if (options_.upstream == nullptr) path_ = options_.node_id;
+  proxy_ = options_.proxy;
   ASSIGN_OR_RETURN(context_, Context::Open(options_.security));
   if (options_.publish && !options_.pull_endpoint.empty()) {
     ASSIGN_OR_RETURN(publisher_, Publisher::Open(*context_, options_.pub_endpoint, envelope_));
@@ -84,14 +85,14 @@ absl::Status ReplicationServer::Start() {
 
 PullServer::Identity ReplicationServer::IdentityNow() const {
   return {.envelope = envelope_,
-          .welcome = {options_.node_id, publisher_ != nullptr, path_, options_.durable},
+          .welcome = {options_.node_id, publisher_ != nullptr, path_, options_.durable, proxy_},
           .ready = !path_.empty()};
 }
 
 void ReplicationServer::Renew(const std::string& cluster_id, uint64_t epoch,
-                              const std::string& path) {
+                              const std::string& path, const std::string& proxy) {
   MutexLock lock(mu_);
-  renewal_ = Renewal{cluster_id, epoch, path};
+  renewal_ = Renewal{cluster_id, epoch, path, proxy};
   wakeup_.Signal();
 }
 
@@ -103,11 +104,12 @@ void ReplicationServer::TakeRenewal() {
   }
   if (!renewal) return;
   if (renewal->cluster_id == envelope_.cluster_id && renewal->epoch == envelope_.epoch &&
-      renewal->path == path_) {
+      renewal->path == path_ && renewal->proxy == proxy_) {
     return;
   }
   envelope_ = {renewal->cluster_id, renewal->epoch, RandomInstance()};
   path_ = renewal->path;
+  proxy_ = renewal->proxy;
   LogInfo("replication", fmt::format("serving replicas path=\"{}\"", path_));
   if (publisher_ != nullptr) publisher_->Renew(envelope_);
   pull_server_->Renew(IdentityNow());

@@ -42,6 +42,7 @@ class ReplicationServer {
     Security security = {};
     // Replicas are to confirm only what is on their disks.
     bool durable = false;
+    std::string proxy{};  // Welcome::proxy, of a primary
     // Called on the server's thread when a replica has confirmed something of a database, with what
     // each node has.  May be null.
     std::function<void(const std::string& database, const std::vector<ltx::Position>& stored)>
@@ -74,9 +75,11 @@ class ReplicationServer {
   // never blocks on a replica: commits that follow each other closely are looked up together.
   void Committed(const std::string& database, ltx::TxId min_txid, ltx::TxId max_txid) EXCLUDES(mu_);
   // From now on this node serves that cluster in that epoch, and path is how the primary's files
-  // come here (Welcome::path, this node included).  Unless all three are as before, every session
-  // ends, and its replica begins another.  Any thread, between Start and Stop.
-  void Renew(const std::string& cluster_id, uint64_t epoch, const std::string& path) EXCLUDES(mu_);
+  // come here (Welcome::path, this node included), proxy where its HTTP proxy is.  Unless all are
+  // as before, every session ends, and its replica begins another.  Any thread, between Start and
+  // Stop.
+  void Renew(const std::string& cluster_id, uint64_t epoch, const std::string& path,
+             const std::string& proxy) EXCLUDES(mu_);
   // States() changed otherwise: a database was dropped, or its chain replaced.  Any thread.
   void Changed(const std::string& database) EXCLUDES(mu_);
 
@@ -124,6 +127,7 @@ class ReplicationServer {
   const WallTime time_;
   Envelope envelope_;
   std::string path_;  // empty: not ready
+  std::string proxy_;
   std::string pub_endpoint_;
   std::string pull_endpoint_;
   PeerDirectory peers_;
@@ -155,6 +159,7 @@ class ReplicationServer {
     std::string cluster_id;
     uint64_t epoch = 0;
     std::string path;
+    std::string proxy;
   };
   std::optional<Renewal> renewal_ GUARDED_BY(mu_);
   std::thread thread_;

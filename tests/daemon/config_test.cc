@@ -177,6 +177,65 @@ TEST(Config, ReadsALeaseInABucket) {
   EXPECT_THAT(ErrorOf("lease: {type: etcd, url: 's3://a'}"), HasSubstr("is for lease.type: s3"));
 }
 
+TEST(Config, ReadsTheProxy) {
+  const auto config = Parse(R"(
+insecure: true
+replication: {listen: 'tcp://10.0.0.5:7420'}
+proxy:
+  addr: 0.0.0.0:8080
+  target: localhost:8081
+  db: app.db
+  passthrough: ["*.png", "/static/*"]
+  advertise: https://a.example
+  wait: 250ms
+)");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->proxy.host, "0.0.0.0");
+  EXPECT_EQ(config->proxy.port, 8080);
+  EXPECT_EQ(config->proxy.target_host, "localhost");
+  EXPECT_EQ(config->proxy.target_port, 8081);
+  EXPECT_EQ(config->proxy.database, "app.db");
+  EXPECT_THAT(config->proxy.passthrough, ElementsAre("*.png", "/static/*"));
+  EXPECT_EQ(config->proxy.wait, milliseconds(250));
+  EXPECT_EQ(config->proxy.url(), "https://a.example");
+
+  const auto url = [](const std::string& addr) {
+    const auto parsed = Parse("proxy: {addr: '" + addr + "', target: ':81', db: a}");
+    return parsed.ok() ? parsed->proxy.url() : std::string(parsed.status().message());
+  };
+  EXPECT_EQ(url(":80"), "http://127.0.0.1:80") << "this machine only";
+  EXPECT_EQ(url("10.0.0.5:80"), "http://10.0.0.5:80");
+  EXPECT_EQ(url("[::1]:80"), "http://[::1]:80");
+  EXPECT_EQ(url("off"), "");
+  EXPECT_EQ(Parse("")->proxy.url(), "");
+}
+
+TEST(Config, RefusesAProxyThatCannotBe) {
+  EXPECT_THAT(ErrorOf("proxy: {target: ':81'}"), HasSubstr("has no effect without proxy.addr"));
+  EXPECT_THAT(ErrorOf("proxy: {addr: '80'}"), HasSubstr("\"80\" is not HOST:PORT"));
+  EXPECT_THAT(ErrorOf("proxy: {addr: ':80'}"), HasSubstr("where is the app?"));
+  EXPECT_THAT(ErrorOf("proxy: {addr: ':80', target: ':81'}"), HasSubstr("Give a database's name"));
+  EXPECT_THAT(ErrorOf("proxy: {addr: ':80', target: ':81', db: a/b}"),
+              HasSubstr("is not the name of a database"));
+  EXPECT_THAT(ErrorOf("proxy: {passthrough: ['']}"), HasSubstr("\"\" matches no path"));
+  EXPECT_THAT(ErrorOf("proxy: {wait: 11m}"), HasSubstr("\"11m\" is more than 10m"));
+  for (const char* url : {"a", "ftp://a", "http://", "http://a/b", "http://a?b", "http://u@h",
+                          "http://a b", "http://a\\r\\nX: y"}) {
+    EXPECT_THAT(ErrorOf("proxy: {advertise: \"" + std::string(url) + "\"}"),
+                HasSubstr("is not a URL such as"))
+        << url;
+  }
+  // Where replicas could send nobody.
+  const std::string rest = ", target: ':81', db: a}\n";
+  EXPECT_THAT(ErrorOf("proxy: {addr: '0.0.0.0:80'" + rest), HasSubstr("give the URL at which"));
+  const std::string far = "insecure: true\nreplication: {listen: 'tcp://10.0.0.5:7420'}\n";
+  EXPECT_THAT(ErrorOf(far + "proxy: {addr: ':80'" + rest), HasSubstr("give the URL at which"));
+  EXPECT_EQ(ErrorOf("lease: {primary: false}\nreplication: {primary: 'ipc:///p'}\n"
+                    "proxy: {addr: '0.0.0.0:80'" +
+                    rest),
+            "no error");
+}
+
 TEST(Config, RefusesALeaseThatCannotBe) {
   EXPECT_THAT(ErrorOf("lease: {type: zookeeper}"),
               HasSubstr("there are: static, etcd, consul, s3"));

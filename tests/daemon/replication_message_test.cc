@@ -15,7 +15,7 @@ constexpr FileIdentity kFile{5, 6, ~uint64_t{0}, 1, 4711};
 
 std::vector<Body> AllBodies() {
   return {Hello{"node-1", kWindowBytes, true},
-          Welcome{"node-2", true, "node-0 node-2", true},
+          Welcome{"node-2", true, "node-0 node-2", true, "http://a:80"},
           Refused{RefusalCode::kWrongCluster, 3, "no"},
           PositionsRequest{9, "app.db"},
           Positions{9, 10, true, false, {{"a.db", {1, 2}, 5, 6}, {"dir/b.db", {3, 4}, 7, 8}}},
@@ -75,20 +75,20 @@ TEST(ReplicationMessage, SurvivesARoundTrip) {
 
 // The bytes are the contract with other versions of this program.
 TEST(ReplicationMessage, HasTheDocumentedBytes) {
-  EXPECT_EQ(std::string("\x99\x05\x08\xa1"
+  EXPECT_EQ(std::string("\x99\x06\x08\xa1"
                         "c\x02\x03\x01\xa4"
                         "a.db\x05",
                         14),
             Encode({"c", 2, 3}, Current{1, "a.db", {5, 6}}).substr(0, 14));
-  EXPECT_EQ(std::string("\x96\x05\x0b\xa1"
+  EXPECT_EQ(std::string("\x96\x06\x0b\xa1"
                         "c\x02\x03\x04",
                         8),
             Encode({"c", 2, 3}, Ping{4}));
-  EXPECT_EQ(std::string("\x98\x05\x11\xa1"
+  EXPECT_EQ(std::string("\x98\x06\x11\xa1"
                         "c\x02\x03\x04\x05\x06",
                         10),
             Encode({"c", 2, 3}, Pong{4, 5, 6}));
-  EXPECT_EQ(std::string("\x96\x05\x12\xa1"
+  EXPECT_EQ(std::string("\x96\x06\x12\xa1"
                         "c\x02\x03\xa1n",
                         9),
             Encode({"c", 2, 3}, Call{"n"}));
@@ -122,7 +122,7 @@ TEST(ReplicationMessage, NamesTheWireVersionThatItDoesNotSpeak) {
   for (const char* header : {"\x92\x01\x01", "\x91\x02", "\x92\x02\x80", "\x92\xcc\xff\x01"}) {
     EXPECT_TRUE(absl::IsUnimplemented(Decode(header).status())) << header;
   }
-  EXPECT_EQ("wire version 1, this node speaks 5", ErrorOf(Decode("\x92\x01\x01")));
+  EXPECT_EQ("wire version 1, this node speaks 6", ErrorOf(Decode("\x92\x01\x01")));
 }
 
 TEST(ReplicationMessage, UnderstandsARefusalOfAnyVersion) {

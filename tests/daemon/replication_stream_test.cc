@@ -221,6 +221,7 @@ TEST(ReplicationDurable, ReplicasSyncBeforeTheyConfirm) {
   std::atomic<uint64_t> confirmed = 0;
   std::atomic<bool> ahead_of_disk = false;
   primary.options.durable = true;
+  primary.options.proxy = "http://127.0.0.1:80";
   primary.options.on_stored = [&](const std::string& database,
                                   const std::vector<ltx::Position>& stored) {
     const auto synced = replica.sink.synced(database);
@@ -236,6 +237,7 @@ TEST(ReplicationDurable, ReplicasSyncBeforeTheyConfirm) {
     ASSERT_TRUE(Eventually([&] { return confirmed == position.txid; })) << i;
   }
   EXPECT_FALSE(ahead_of_disk);
+  EXPECT_EQ(replica.client->Status().proxy, "http://127.0.0.1:80");
 }
 
 TEST(ReplicationDurable, IsNotAskedForWithoutSynchronousCommit) {

@@ -53,8 +53,8 @@ struct Relay {
   }
   void Start() {
     options.on_session = [this](const std::string& cluster_id, uint64_t epoch,
-                                const std::string& path) {
-      server->Renew(cluster_id, epoch, path);
+                                const std::string& path, const std::string& proxy) {
+      server->Renew(cluster_id, epoch, path, proxy);
     };
     client = std::make_unique<ReplicationClient>(options, &sink);
     source.client = client.get();

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """idle_test.py BUILD_DIR: a daemon that has nothing to do does not wake up at all: not by itself, not with an app
-that has a database open. With a replica, only what keeps the connection alive is heard."""
+that has a database open, nor its HTTP proxy. With a replica, only what keeps the connection alive is heard."""
 
 import os
+import socket
 import subprocess
 import time
 
@@ -39,7 +40,11 @@ def counted(nodes):
 
 
 def test(c):
-    primary = c.node("primary")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    primary = c.node("primary", proxy={"addr": f":{port}", "target": ":1", "db": "app.db"})
+    socket.create_connection(("127.0.0.1", port)).close()  # the proxy is there, and has had somebody
     primary.sql("app.db", "PRAGMA journal_mode = wal; CREATE TABLE t(x); INSERT INTO t VALUES (1);")
     settled(primary)
     alone, = counted([primary])
