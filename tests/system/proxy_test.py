@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The HTTP proxy in front of a small app (proxy_app.py, under the shim), on a primary and a replica: a client that writes
 on the one reads its write on the other, although replication is held up; a read waits for the cookie's transaction, in
-time and not in time; writes are redirected; paths that go straight; bodies of any form and size, both ways at once, in
-bounded memory; web sockets; clients that are hostile, slow or gone; apps and primaries that are not there."""
+time and not in time; writes are redirected, also after a change of roles; paths that go straight; bodies of any form and
+size, both ways at once, in bounded memory; web sockets; clients that are hostile, slow or gone; apps and primaries that are not there."""
 
 import hashlib
 import http.client
@@ -37,6 +37,7 @@ class Site:
                     "passthrough": ["/static/*", "*.png"], "wait": "1s"}
         self.node = c.node(name, follows=follows, proxy=settings | proxy, replication=replication or {},
                            **{"on-replica-write": "busy"})
+        self.settings = settings | proxy
         self.app = None
 
     def start_app(self):
@@ -312,6 +313,28 @@ def test_many(site):
     wait_for("nobody is connected", lambda: site.node.status()["proxy"]["connections"] == 0)
 
 
+def test_change_of_roles(c):
+    """The redirect follows the role, and so does who waits."""
+    old = Site(c, "old", wait="60s")
+    new = Site(c, "new", follows=old.node, replication={"listen": f"ipc://{c.scratch}/new.s"})
+    old.node.sql("app.db", "create table t(x)")
+    c.wait_equal(old.node, new.node, "app.db")
+    for site in (old, new):
+        site.start_app()
+    check_equal(old.ask("POST", "/", "before")[0], 200, "a write on the primary")
+    check_equal(new.ask("POST", "/", "x")[1]["Location"], f"http://127.0.0.1:{old.port}/", "the redirect")
+    c.wait_equal(old.node, new.node, "app.db")
+    for site, follows in ((old, new.node), (new, None)):
+        site.node.configure(follows, proxy=site.settings, replication={"listen": site.node.endpoint},
+                            **{"on-replica-write": "busy"})
+        c.command("reload", "--config", site.node.config)
+    wait_for("the new primary", lambda: new.node.status()["role"] == "primary")
+    status, headers, _ = new.ask("POST", "/", "after")
+    check_equal(status, 200, "a write on the new primary")
+    check_equal(rows(old.ask("GET", "/rows", headers=cookie_of(headers))), ["before", "after"], "a read on the old one")
+    check_equal(old.ask("POST", "/", "x")[1]["Location"], f"http://127.0.0.1:{new.port}/", "the redirect")
+
+
 def test_absent(c, primary, replica):
     gateways = replica.counter("bad_gateways")
     check_equal(replica.ask("GET", "/dies")[0], 502, "an app that gives no answer")
@@ -360,6 +383,7 @@ def test(c):
     test_streams(primary)
     test_hostile(primary)
     test_many(primary)
+    test_change_of_roles(c)
     c.check_identical(primary.node, direct.node, "app.db")
     test_absent(c, primary, direct)
 
