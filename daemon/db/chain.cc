@@ -77,13 +77,13 @@ absl::Status Chain::CatchUpTable(std::string* report) {
 }
 
 absl::StatusOr<bool> Chain::Prepare(std::span<const ltx::PageNo> candidates, const NewState& state,
-                                    const ReadPage& read_page) {
+                                    const ReadPage& read_page, const ReadPage& read_pages) {
   Discard();
   const ltx::Position before = log_->tip();
   const bool everything = before.txid == 0 || !table_valid_ ||
                           (table_->size_pages() != 0 && table_->page_bytes() != state.page_bytes);
   RETURN_IF_ERROR(table_->Reserve(state.size_pages));
-  RETURN_IF_ERROR(FindChanges(candidates, state, everything, read_page));
+  RETURN_IF_ERROR(FindChanges(candidates, state, everything, read_page, read_pages));
   if (changes_.empty() && state.size_pages == table_->size_pages() && !everything) return false;
 
   ltx::Header header{
@@ -133,28 +133,45 @@ absl::StatusOr<bool> Chain::PrepareDeletion() {
   });
 }
 
+// Notes in changes_ which pages in run_, from first on, are not as the table says.
+void Chain::Compare(ltx::PageNo first, uint32_t page_bytes, ltx::PageNo old_size) {
+  for (size_t at = 0; at < run_.size(); at += page_bytes, ++first) {
+    const auto page = std::span(run_).subspan(at, page_bytes);
+    const ltx::Checksum checksum = ltx::PageChecksum(first, page);
+    if (first > old_size || table_->Get(first) != checksum) changes_.push_back({first, checksum});
+  }
+}
+
 // Fills changes_ with the pages of the new state that must be in the file.
 absl::Status Chain::FindChanges(std::span<const ltx::PageNo> candidates, const NewState& state,
-                                bool everything, const ReadPage& read_page) {
+                                bool everything, const ReadPage& read_page,
+                                const ReadPage& read_pages) {
   changes_.clear();
-  page_.resize(state.page_bytes);
   const ltx::PageNo lock_page = sqlite::LockPage(state.page_bytes);
   const ltx::PageNo old_size = everything ? 0 : table_->size_pages();
-  const auto look = [&](ltx::PageNo pgno) -> absl::Status {
+  const ltx::PageNo most = read_pages ? kPagesAtOnce : 1;
+  ltx::PageNo first = 0, count = 0;  // to be looked at
+  const auto look = [&]() -> absl::Status {
+    if (count == 0) return absl::OkStatus();
+    run_.resize(size_t{count} * state.page_bytes);
+    RETURN_IF_ERROR(count == 1 ? read_page(first, run_) : read_pages(first, run_));
+    Compare(first, state.page_bytes, old_size);
+    count = 0;
+    return absl::OkStatus();
+  };
+  const auto add = [&](ltx::PageNo pgno) -> absl::Status {
     if (pgno == lock_page) return absl::OkStatus();
-    RETURN_IF_ERROR(read_page(pgno, page_));
-    const ltx::Checksum checksum = ltx::PageChecksum(pgno, page_);
-    if (pgno > old_size || table_->Get(pgno) != checksum) changes_.push_back({pgno, checksum});
+    if (count == most || pgno != first + count) RETURN_IF_ERROR(look());
+    if (count++ == 0) first = pgno;
     return absl::OkStatus();
   };
   for (const ltx::PageNo pgno : candidates) {
     if (pgno > std::min(old_size, state.size_pages)) break;  // growth has them all
-    RETURN_IF_ERROR(look(pgno));
+    RETURN_IF_ERROR(add(pgno));
   }
-  for (ltx::PageNo pgno = old_size + 1; pgno <= state.size_pages; ++pgno) {
-    RETURN_IF_ERROR(look(pgno));
-  }
-  return absl::OkStatus();
+  for (ltx::PageNo pgno = old_size + 1; pgno <= state.size_pages; ++pgno)
+    RETURN_IF_ERROR(add(pgno));
+  return look();
 }
 
 absl::StatusOr<ltx::Trailer> Chain::EncodeChanges(const ltx::Header& header, const NewState& state,
@@ -169,6 +186,7 @@ absl::StatusOr<ltx::Trailer> Chain::EncodeChanges(const ltx::Header& header, con
   }
   RETURN_IF_ERROR(sink_.Open(state.temporary.empty() ? log_->TemporaryPath() : state.temporary));
   RETURN_IF_ERROR(encoder_.Begin(&sink_, header));
+  page_.resize(state.page_bytes);
   if (!state.in_burst) compressed_bytes_ = 0;
   for (const PageChange& change : changes_) {
     RETURN_IF_ERROR(read_page(change.pgno, page_));

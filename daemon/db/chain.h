@@ -60,6 +60,8 @@ class Chain {
   // literals, at several times the speed, so that no writer waits for LZ4.
   static constexpr uint64_t kCompressAtOnce = 8 << 20;
   using ReadPage = std::function<absl::Status(ltx::PageNo, std::span<std::byte>)>;
+  // Of Prepare, where many pages are looked at: reads several that follow each other.
+  static constexpr ltx::PageNo kPagesAtOnce = 64;
 
   // Opens or creates.  *report gets a line for each thing a human should know.
   static absl::StatusOr<std::unique_ptr<Chain>> Open(Options options, std::string* report);
@@ -79,7 +81,7 @@ class Chain {
   // with nothing prepared, if none differs and the size is the same.  If the page size changes or
   // the chain is empty, all pages are candidates.
   absl::StatusOr<bool> Prepare(std::span<const ltx::PageNo> candidates, const NewState& state,
-                               const ReadPage& read_page);
+                               const ReadPage& read_page, const ReadPage& read_pages = nullptr);
   // Prepares the database's deletion: the transaction after position(), of no pages.  False, with
   // nothing prepared, if the chain is empty or the database deleted already.
   absl::StatusOr<bool> PrepareDeletion();
@@ -131,7 +133,8 @@ class Chain {
   absl::Status CatchUpTable(std::string* report);
   absl::StatusOr<uint32_t> LastPageBytes() const;
   absl::Status FindChanges(std::span<const ltx::PageNo> candidates, const NewState& state,
-                           bool everything, const ReadPage& read_page);
+                           bool everything, const ReadPage& read_page, const ReadPage& read_pages);
+  void Compare(ltx::PageNo first, uint32_t page_bytes, ltx::PageNo old_size);
   absl::StatusOr<ltx::Trailer> EncodeChanges(const ltx::Header& header, const NewState& state,
                                              const ReadPage& read_page);
 
@@ -146,6 +149,7 @@ class Chain {
   FileSink sink_;
   std::vector<PageChange> changes_;
   std::vector<std::byte> page_;
+  std::vector<std::byte> run_;  // pages that follow each other
 };
 
 // The pages of an LTX file, in order, with their checksums.

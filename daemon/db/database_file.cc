@@ -45,10 +45,11 @@ absl::StatusOr<ltx::PageNo> DatabaseFile::SizePages(const sqlite::DbHeader& head
   return static_cast<ltx::PageNo>(bytes / header.page_bytes);
 }
 
-absl::Status DatabaseFile::ReadPage(ltx::PageNo pgno, std::span<std::byte> page) const {
-  const uint64_t offset = uint64_t{pgno - 1} * page.size();
-  ASSIGN_OR_RETURN(const size_t n, ReadAt(fd_.get(), page, offset, path_));
-  std::memset(page.data() + n, 0, page.size() - n);
+absl::Status DatabaseFile::ReadPages(ltx::PageNo first, uint32_t page_bytes,
+                                     std::span<std::byte> pages) const {
+  const uint64_t offset = uint64_t{first - 1} * page_bytes;
+  ASSIGN_OR_RETURN(const size_t n, ReadAt(fd_.get(), pages, offset, path_));
+  std::memset(pages.data() + n, 0, pages.size() - n);
   return absl::OkStatus();
 }
 

@@ -33,7 +33,11 @@ class DatabaseFile {
   // valid, else the file's (docs/CAPTURE.md, "Size").
   absl::StatusOr<ltx::PageNo> SizePages(const sqlite::DbHeader& header) const;
   // Reads a page; bytes past the end of the file are zeros.
-  absl::Status ReadPage(ltx::PageNo pgno, std::span<std::byte> page) const;
+  absl::Status ReadPage(ltx::PageNo pgno, std::span<std::byte> page) const {
+    return ReadPages(pgno, static_cast<uint32_t>(page.size()), page);
+  }
+  // Several that follow each other, from first on.
+  absl::Status ReadPages(ltx::PageNo first, uint32_t page_bytes, std::span<std::byte> pages) const;
   // Nanoseconds of the last modification.
   absl::StatusOr<int64_t> ModifiedNs() const;
 

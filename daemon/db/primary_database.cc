@@ -202,7 +202,9 @@ absl::StatusOr<bool> PrimaryDatabase::PrepareRanges(const DirtyRanges& ranges, b
   compared->Pages(state.page_bytes, state.size_pages, &pages_);
   const auto read_page = [this](ltx::PageNo pgno, std::span<std::byte> page)
                              REQUIRES(mu_) { return wal_->ReadPage(pgno, page); };
-  return chain_->Prepare(pages_, state, read_page);
+  const auto read_pages = [this, &state](ltx::PageNo first, std::span<std::byte> pages) REQUIRES(
+                              mu_) { return wal_->ReadPages(first, state.page_bytes, pages); };
+  return chain_->Prepare(pages_, state, read_page, read_pages);
 }
 
 // Whether the change counter has moved further than the one transaction that is being captured:

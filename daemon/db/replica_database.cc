@@ -68,13 +68,17 @@ absl::Status ReplicaDatabase::OpenFile() {
 absl::Status ReplicaDatabase::ReadSums(std::vector<ltx::Checksum>* sums, ltx::Checksum* database) {
   const ReplicaFile::Shape shape = file_->shape();
   sums->assign(shape.size_pages, 0);
-  std::vector<std::byte> page(shape.page_bytes);
+  std::vector<std::byte> pages;
   *database = ltx::kEmptyDatabaseChecksum;
-  for (ltx::PageNo pgno = 1; pgno <= shape.size_pages; ++pgno) {
-    if (pgno == sqlite::LockPage(shape.page_bytes)) continue;
-    RETURN_IF_ERROR(file_->ReadPage(pgno, page));
-    (*sums)[pgno - 1] = ltx::PageChecksum(pgno, page);
-    *database = ltx::kChecksumFlag | (*database ^ (*sums)[pgno - 1]);
+  for (ltx::PageNo pgno = 1; pgno <= shape.size_pages;) {
+    const ltx::PageNo count = std::min(Chain::kPagesAtOnce, shape.size_pages - pgno + 1);
+    pages.resize(size_t{count} * shape.page_bytes);
+    RETURN_IF_ERROR(file_->ReadPages(pgno, pages));
+    for (size_t at = 0; at < pages.size(); at += shape.page_bytes, ++pgno) {
+      if (pgno == sqlite::LockPage(shape.page_bytes)) continue;
+      (*sums)[pgno - 1] = ltx::PageChecksum(pgno, std::span(pages).subspan(at, shape.page_bytes));
+      *database = ltx::kChecksumFlag | (*database ^ (*sums)[pgno - 1]);
+    }
   }
   return absl::OkStatus();
 }

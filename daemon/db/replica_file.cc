@@ -492,23 +492,34 @@ absl::Status ReplicaFile::TakeBack() {
 // ---- Reading
 // -------------------------------------------------------------------------------------
 
-absl::Status ReplicaFile::ReadPage(ltx::PageNo pgno, std::span<std::byte> page) {
+absl::Status ReplicaFile::ReadPages(ltx::PageNo first, std::span<std::byte> pages) {
   if (!database_.valid()) RETURN_IF_ERROR(OpenExisting());
-  if (pgno == 0 || pgno > shape_.size_pages) {
+  const uint32_t page_bytes = shape_.page_bytes;
+  CHECK(page_bytes != 0 && !pages.empty() && pages.size() % page_bytes == 0);
+  const uint64_t last = first - 1 + pages.size() / page_bytes;
+  if (first == 0 || last > shape_.size_pages) {
     return absl::OutOfRangeError(
-        fmt::format("read {}: page {} of {}", paths_.database, pgno, shape_.size_pages));
+        fmt::format("read {}: page {} of {}", paths_.database, last, shape_.size_pages));
   }
-  CHECK(page.size() == shape_.page_bytes);
-  if (pgno == sqlite::LockPage(shape_.page_bytes)) {
-    std::fill(page.begin(), page.end(), std::byte{0});
-    return absl::OkStatus();
+  // The file may end before pages that only the log has.
+  ASSIGN_OR_RETURN(const size_t in_file, ReadAt(database_.get(), pages,
+                                                uint64_t{first - 1} * page_bytes, paths_.database));
+  for (size_t at = 0; at < pages.size(); at += page_bytes, ++first) {
+    const auto page = pages.subspan(at, page_bytes);
+    if (first == sqlite::LockPage(page_bytes)) {
+      std::fill(page.begin(), page.end(), std::byte{0});
+      continue;
+    }
+    bool in_log = false;
+    if (wal_) {
+      ASSIGN_OR_RETURN(in_log, wal_->ReadPage(first, page));
+    }
+    if (!in_log && at + page_bytes > in_file) {
+      return absl::OutOfRangeError(
+          fmt::format("read {}: it ends before page {}", paths_.database, first));
+    }
   }
-  if (wal_) {
-    ASSIGN_OR_RETURN(const bool in_log, wal_->ReadPage(pgno, page));
-    if (in_log) return absl::OkStatus();
-  }
-  return ReadExactAt(database_.get(), page, uint64_t{pgno - 1} * shape_.page_bytes,
-                     paths_.database);
+  return absl::OkStatus();
 }
 
 }  // namespace litefs

@@ -69,7 +69,12 @@ class ReplicaFile {
 
   // Reads the committed content of a page; zeros for the lock page.
   // kOutOfRange beyond the end.  REQUIRES: page.size() == shape().page_bytes.
-  absl::Status ReadPage(ltx::PageNo pgno, std::span<std::byte> page);
+  absl::Status ReadPage(ltx::PageNo pgno, std::span<std::byte> page) {
+    return ReadPages(pgno, page);
+  }
+  // Several that follow each other, from first on.
+  // REQUIRES: pages.size() is a multiple of shape().page_bytes.
+  absl::Status ReadPages(ltx::PageNo first, std::span<std::byte> pages);
 
   struct Shape {
     uint32_t page_bytes = 0;

@@ -388,4 +388,14 @@ absl::Status WalCapture::ReadPage(ltx::PageNo pgno, std::span<std::byte> page) c
   return absl::IsOutOfRange(status) ? file_->ReadPage(pgno, page) : status;
 }
 
+absl::Status WalCapture::ReadPages(ltx::PageNo first, uint32_t page_bytes,
+                                   std::span<std::byte> pages) const {
+  RETURN_IF_ERROR(file_->ReadPages(first, page_bytes, pages));
+  if (frame_of_.empty()) return absl::OkStatus();
+  for (ltx::PageNo pgno = first; !pages.empty(); ++pgno, pages = pages.subspan(page_bytes)) {
+    if (HasPage(pgno)) RETURN_IF_ERROR(ReadPage(pgno, pages.first(page_bytes)));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace litefs::db

@@ -58,6 +58,8 @@ class WalCapture {
 
   // A page as of the last captured transaction: from the log if it is there, else the file.
   absl::Status ReadPage(ltx::PageNo pgno, std::span<std::byte> page) const;
+  // Several that follow each other, from first on.
+  absl::Status ReadPages(ltx::PageNo first, uint32_t page_bytes, std::span<std::byte> pages) const;
   bool HasPage(ltx::PageNo pgno) const { return frame_of_.contains(pgno); }
   // Adds all pages that the captured part of the log has.
   void AddPagesTo(DirtyRanges* ranges) const;
