@@ -106,6 +106,9 @@ $(B)/%.o: %.cc $(B)/flags
 # The command line runs once; optimizing CLI11's templates would be a fifth of the build.
 $(B)/daemon/cli/%.o: CXXFLAGS += -O0
 
+# To optimize the tests takes as long as to compile them, and saves none of their time.
+$(B)/tests/%.o: CXXFLAGS += -O0
+
 # As Debian builds the library: the header's classes depend on it.
 $(B)/daemon/http/%.o $(B)/tests/daemon/http_server_test.o: \
   CXXFLAGS += -DCPPHTTPLIB_OPENSSL_SUPPORT -DCPPHTTPLIB_ZLIB_SUPPORT -DCPPHTTPLIB_BROTLI_SUPPORT
