@@ -137,8 +137,13 @@ absl::Status Daemon::Start() {
             JoinExports();
             sync_.Forget();
           },
-      .on_stored = [this](const auto& database,
-                          const auto& stored) { sync_.Stored(database, stored); },
+      .synchronous = {.on_stored = [this](const auto& database,
+                                          const auto& stored) { sync_.Stored(database, stored); },
+                      .may_acknowledge =
+                          [this](const auto& database, ltx::TxId txid, const auto& others,
+                                 auto waited) {
+                            return sync_.MayAcknowledge(database, txid, others, waited);
+                          }},
       .on_moved = [this](const std::string& database, ltx::TxId txid) { Moved(database, txid); }});
   RETURN_IF_ERROR(node_->Open());
   ASSIGN_OR_RETURN(

@@ -131,15 +131,15 @@ absl::Status Node::StartReplication() {
   auto replication = std::make_unique<NodeReplication>(
       *parts_.config,
       NodeReplication::Role{.primary = primary_, .cluster_id = cluster_id(), .upstream = upstream_},
-      parts_.directory, store_.get(), parts_.on_stored,
+      parts_.directory, store_.get(), parts_.synchronous,
       parts_.config->on_replica_write == ReplicaWrites::kForward ? parts_.status : nullptr,
       NodeReplication::Forwarding{.heard =
                                       [this](replication::Body body) {
                                         if (forward_ != nullptr) forward_->Heard(std::move(body));
                                       },
                                   .online =
-                                      [this](bool online) {
-                                        if (forward_ != nullptr) forward_->Online(online);
+                                      [this](bool online, bool durable) {
+                                        if (forward_ != nullptr) forward_->Online(online, durable);
                                       }});
   {
     MutexLock lock(mu_);

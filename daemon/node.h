@@ -45,7 +45,7 @@ class Node {
     session::StatusFile* status = nullptr;
     http::EventFeed* events = nullptr;
     std::function<void()> before_close;  // the store goes: let go of its databases
-    NodeReplication::OnStored on_stored;
+    NodeReplication::Synchronous synchronous;
     // A database has reached this transaction, or after a change of the role ("") any has.  Any
     // thread, with locks of the database held.
     std::function<void(const std::string& database, ltx::TxId txid)> on_moved;

@@ -306,13 +306,27 @@ void NodeForward::On(const replication::Forwarded& forwarded) {
       break;
   }
   ++counters_.accepted;
-  if (const absl::Status stored = loan->entry->replica->StoreForwarded(); !stored.ok()) {
+  const absl::Status stored = loan->entry->replica->StoreForwarded(durable_);
+  if (!stored.ok()) {
     // The primary has it: it comes by the stream.
     LogWarn("forward", fmt::format("db={} an accepted transaction is not stored here: {}",
                                    NameOf(*loan), stored.ToString()));
   }
   parts_.on_stored(NameOf(*loan), loan->push->file.max_txid);
+  // This node counts as one of those that have it.
+  if (!stored.ok() && durable_) return Unknown(*loan, "it is not durable here");
   EndPush(*loan, 0);
+}
+
+// The app is told that its commit has failed, which may be wrong.
+void NodeForward::Unknown(Loan& loan, const std::string& why) {
+  ++counters_.unknown;
+  LogError("forward",
+           fmt::format("db={} txid={} outcome unknown: {}; the app is told that its commit failed; "
+                       "if it was accepted it comes by the stream",
+                       NameOf(loan), Hex16(loan.push->file.max_txid), why));
+  loan.entry->replica->FinishForward(EIO);
+  EndPush(loan, EIO);
 }
 
 void NodeForward::Done(SessionId session, store::Store::Entry* entry, int error) {
@@ -351,13 +365,14 @@ void NodeForward::Heard(replication::Body body) {
   });
 }
 
-void NodeForward::Online(bool online) {
-  Post([this, online] { SetOnline(online); });
+void NodeForward::Online(bool online, bool durable) {
+  Post([this, online, durable] { SetOnline(online, durable); });
 }
 
 // Locks end with the session that they were got in.
-void NodeForward::SetOnline(bool online) {
+void NodeForward::SetOnline(bool online, bool durable) {
   online_ = online;
+  durable_ |= durable;
   for (auto& [name, loan] : loans_) {
     loan.lock = 0;
     if (loan.state == State::kApproaching) loan.state = State::kAsking;
@@ -434,16 +449,7 @@ void NodeForward::Look(Loan& loan, Time now) {
     loan.waiting.erase(loan.waiting.begin() + static_cast<ptrdiff_t>(i));
     tired.answer(EAGAIN);
   }
-  if (loan.push && now >= loan.push->deadline) {
-    ++counters_.unknown;
-    LogError(
-        "forward",
-        fmt::format("db={} txid={} outcome unknown: the primary has not answered, and the app "
-                    "is told that its commit failed; if it was accepted it comes by the stream",
-                    NameOf(loan), Hex16(loan.push->file.max_txid)));
-    loan.entry->replica->FinishForward(EIO);
-    EndPush(loan, EIO);
-  }
+  if (loan.push && now >= loan.push->deadline) Unknown(loan, "the primary has not answered");
   const bool asks = loan.push && loan.push->asked.count() != 0 && online_;
   if (asks && now - loan.push->asked >= kAskEvery) AskOutcome(loan);
   if (loan.lock != 0 && now - loan.kept >= kKeepEvery) {

@@ -67,7 +67,8 @@ class NodeForward final : public session::ReplicaWrites {
 
   // From the replication client's thread.
   void Heard(replication::Body body);
-  void Online(bool online);
+  // durable: what is stored here is to be on the disk (synchronous commit).
+  void Online(bool online, bool durable);
   // A database has moved on.  Any thread.
   void Applied();
 
@@ -132,11 +133,12 @@ class NodeForward final : public session::ReplicaWrites {
   void SendPieces(Loan& loan);
   void Refuse(Loan& loan, const std::string& why);
   void EndPush(Loan& loan, int error);
+  void Unknown(Loan& loan, const std::string& why);
   void AskOutcome(Loan& loan);
   void On(const replication::Halted& halted);
   void On(const replication::RecallHalt& recall);
   void On(const replication::Forwarded& forwarded);
-  void SetOnline(bool online);
+  void SetOnline(bool online, bool durable);
   void Look(Loan& loan, Time now);
   void LookAtLent(Loan& loan, Time now);
   void Tick();
@@ -148,6 +150,7 @@ class NodeForward final : public session::ReplicaWrites {
   std::map<std::string, Loan> loans_;
   uint64_t last_request_ = 0;
   bool online_ = false;
+  bool durable_ = false;
   bool ticking_ = false;
   std::atomic<bool> approaching_ = false;
   Counters counters_;

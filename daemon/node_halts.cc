@@ -69,13 +69,18 @@ absl::StatusOr<ltx::Position> NodeHalts::Accept(const std::string& database, Uni
     if (PastLease()) return absl::FailedPreconditionError("the primary is past its lease");
     absl::StatusOr<ltx::Position> position =
         entry->primary->AcceptForwarded(UniqueFd(::dup(fd.get())), sync);
-    if (position.ok() && PastLease()) {
-      return absl::DeadlineExceededError("the lease ended while the transaction was made");
-    }
     if (!absl::IsUnavailable(position.status())) return position;
     if (std::chrono::steady_clock::now() >= end) return position;
     ::poll(nullptr, 0, kReadersPauseMs);  // no event tells of a lock that is let go
   }
+}
+
+// What was made when the lease ended is a branch if another node reigns next.
+bool NodeHalts::MayAcknowledge(const std::string& database, const ltx::Position& end,
+                               const std::string& node_id, std::chrono::milliseconds waited) {
+  store::Store::Entry* const entry = store_->Find(database);
+  if (entry == nullptr || PastLease()) return false;
+  return may_acknowledge_ == nullptr || may_acknowledge_(*entry->database, end, node_id, waited);
 }
 
 absl::StatusOr<bool> NodeHalts::HasReached(const std::string& database, const ltx::Position& end) {

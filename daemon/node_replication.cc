@@ -89,9 +89,7 @@ absl::Status NodeReplication::StartServer() {
   const ReplicationConfig& replication = config_.replication;
   replication::LagTable* const upstream = client_ == nullptr ? nullptr : &client_->lag();
   source_ = std::make_unique<ServedChain>(store_, upstream);
-  if (role_.primary && status_ != nullptr) {
-    halts_ = std::make_unique<NodeHalts>(store_, status_, node_->temporary_path());
-  }
+  if (role_.primary && status_ != nullptr) MakeHalts();
   auto server = std::make_unique<replication::ReplicationServer>(
       replication::ReplicationServer::Options{
           .pub_endpoint = replication.listen,
@@ -102,7 +100,7 @@ absl::Status NodeReplication::StartServer() {
           .publish = replication.publish,
           .security = security_,
           .durable = role_.primary && config_.syncs(),
-          .on_stored = config_.syncs() ? on_stored_ : nullptr,
+          .on_stored = config_.syncs() ? synchronous_.on_stored : nullptr,
           .dial = replication.dial,
           .upstream = upstream,
           .forward_target = halts_.get(),
@@ -113,6 +111,23 @@ absl::Status NodeReplication::StartServer() {
     server_ = std::move(server);
   }
   return server_->Start();
+}
+
+void NodeReplication::MakeHalts() {
+  NodeHalts::MayAcknowledgeNow may_acknowledge;
+  if (config_.syncs()) {
+    may_acknowledge = [this](const db::Database& database, const ltx::Position& end,
+                             const std::string& node_id, std::chrono::milliseconds waited) {
+      std::vector<ltx::Position> others;
+      {
+        MutexLock lock(server_mu_);
+        if (server_ != nullptr) others = server_->directory().Stored(database.name(), node_id);
+      }
+      return synchronous_.may_acknowledge(database, end.txid, others, waited);
+    };
+  }
+  halts_ = std::make_unique<NodeHalts>(store_, status_, node_->temporary_path(),
+                                       std::move(may_acknowledge));
 }
 
 void NodeReplication::Submit(replication::Body body, std::vector<std::byte> payload) {

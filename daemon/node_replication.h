@@ -44,19 +44,27 @@ class NodeReplication {
   // each replica has stored of it.
   using OnStored =
       std::function<void(const std::string& database, const std::vector<ltx::Position>& stored)>;
+  // NodeSync::MayAcknowledge, likewise.
+  using MayAcknowledge = std::function<bool(const db::Database& database, ltx::TxId txid,
+                                            const std::vector<ltx::Position>& others,
+                                            std::chrono::milliseconds waited)>;
+  struct Synchronous {
+    OnStored on_stored{};
+    MayAcknowledge may_acknowledge{};
+  };
   // A replica's, whose apps write: what the primary says of that (ReplicationClient::Options).
   struct Forwarding {
     std::function<void(replication::Body body)> heard{};
-    std::function<void(bool online)> online{};
+    std::function<void(bool online, bool durable)> online{};
   };
   // All must outlive this.  status: null on a primary whose replicas do not write.
   NodeReplication(const Config& config, Role role, store::NodeDirectory* node, store::Store* store,
-                  OnStored on_stored, session::StatusFile* status, Forwarding forwarding)
+                  Synchronous synchronous, session::StatusFile* status, Forwarding forwarding)
       : config_(config),
         role_(std::move(role)),
         node_(node),
         store_(store),
-        on_stored_(std::move(on_stored)),
+        synchronous_(std::move(synchronous)),
         status_(status),
         forwarding_(std::move(forwarding)) {}
   ~NodeReplication() { Stop(); }
@@ -107,6 +115,7 @@ class NodeReplication {
 
  private:
   void MakeClient();
+  void MakeHalts();
   absl::Status StartServer() EXCLUDES(server_mu_);
   bool serves() const;
   nlohmann::json HaltsJson() const;
@@ -118,7 +127,7 @@ class NodeReplication {
   const Role role_;
   store::NodeDirectory* const node_;
   store::Store* const store_;
-  const OnStored on_stored_;
+  const Synchronous synchronous_;
   session::StatusFile* const status_;
   const Forwarding forwarding_;
   replication::Security security_;

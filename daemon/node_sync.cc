@@ -128,6 +128,29 @@ uint32_t NodeSync::AtSync(store::Store::Entry& entry, const session::GateRequest
   return 0;
 }
 
+bool NodeSync::MayAcknowledge(const db::Database& database, ltx::TxId txid,
+                              const std::vector<ltx::Position>& others, milliseconds waited) {
+  const std::string& name = database.name();
+  const SyncConfig& rule = config_.SyncOf(name);
+  if (rule.replicas == 0) return true;
+  if (Count(database, others, txid) + 1 >= rule.replicas) {
+    MutexLock lock(mu_);
+    ++counters_.confirmed;
+    return true;
+  }
+  if (MayPass(name, database, stored_(name))) return true;
+  if (waited < rule.timeout) return false;
+  MutexLock lock(mu_);
+  State& state = StateOf(name);
+  if (!rule.degrade) {
+    LogWait(name, state);
+    return false;
+  }
+  ++counters_.timeouts;
+  Degrade(name, state, txid);
+  return true;
+}
+
 void NodeSync::Stored(const std::string& database, const std::vector<ltx::Position>& stored) {
   MutexLock lock(mu_);
   const auto it = states_.find(database);
@@ -171,6 +194,10 @@ void NodeSync::Ended(const std::string& name, uint64_t id, std::optional<uint32_
     if (late.overdue) LogWait(name, state);
     return;
   }
+  Degrade(name, state, txid);
+}
+
+void NodeSync::Degrade(const std::string& name, State& state, ltx::TxId txid) {
   ++counters_.degraded;
   if (state.degraded) return;
   state.degraded = true;

@@ -38,6 +38,12 @@ class NodeSync {
   // session::Gate, of a kSync.
   uint32_t AtSync(store::Store::Entry& entry, const session::GateRequest& request,
                   const session::Defer& defer) EXCLUDES(mu_);
+  // Of the transaction txid, which an app on a replica has made and that replica stores before its
+  // COMMIT returns (docs/FORWARDING.md): whether enough have it, or it is waited for no longer.
+  // others: as StoredPositions, without that replica.  waited: since it is in the chain.
+  bool MayAcknowledge(const db::Database& database, ltx::TxId txid,
+                      const std::vector<ltx::Position>& others, std::chrono::milliseconds waited)
+      EXCLUDES(mu_);
   // A replica has stored something of this database; now they have this.
   void Stored(const std::string& database, const std::vector<ltx::Position>& stored) EXCLUDES(mu_);
   // The databases go, and with them all sessions.  REQUIRES: Stored is not called until AtSync is.
@@ -85,6 +91,7 @@ class NodeSync {
   void Ended(const std::string& name, uint64_t id, std::optional<uint32_t> error, Lateness late)
       EXCLUDES(mu_);
   void LogWait(const std::string& name, State& state) REQUIRES(mu_);
+  void Degrade(const std::string& name, State& state, ltx::TxId txid) REQUIRES(mu_);
 
   const Config& config_;
   const StoredPositions stored_;

@@ -85,8 +85,8 @@ class ReplicaDatabase final : public Database {
   };
   absl::StatusOr<std::optional<Pending>> PrepareForwardWal(const CommitFrame& last, bool sync,
                                                            int64_t timestamp_ms) EXCLUDES(mu_);
-  // The primary has accepted it: into the chain.
-  absl::Status StoreForwarded() EXCLUDES(receive_mu_, mu_);
+  // The primary has accepted it: into the chain.  durable: as SyncStored.
+  absl::Status StoreForwarded(bool durable) EXCLUDES(receive_mu_, mu_);
   // The app has committed it, or (error) has not.
   void FinishForward(int error) EXCLUDES(mu_);
   // An app has put the database into WAL mode: the loan is to end before the next transaction.

@@ -132,7 +132,7 @@ absl::StatusOr<std::optional<ReplicaDatabase::Pending>> ReplicaDatabase::Prepare
 }
 
 // It may have come by the stream already.
-absl::Status ReplicaDatabase::StoreForwarded() {
+absl::Status ReplicaDatabase::StoreForwarded(bool durable) {
   MutexLock lock(receive_mu_);
   LtxFileRef file;
   bool sync = false;
@@ -142,18 +142,20 @@ absl::Status ReplicaDatabase::StoreForwarded() {
     file = chain_->prepared_file();
     sync = loan_->sync;
   }
-  if (chain_->log().TimeOf(file.end())) return absl::OkStatus();
+  if (chain_->log().TimeOf(file.end())) {
+    return durable ? chain_->log().Sync() : absl::OkStatus();
+  }
   const ltx::Position tip = chain_->log().tip();
   const bool follows =
       tip.txid + 1 == file.min_txid && (tip.txid == 0 || tip.checksum == file.pre_apply);
   if (!follows) return absl::AbortedError(name() + ": another branch has come meanwhile");
-  if (sync) {
+  if (sync && !durable) {
     ASSIGN_OR_RETURN(const UniqueFd fd, litefs::OpenFile(ForwardPath(), O_RDONLY));
     RETURN_IF_ERROR(SyncData(fd.get(), ForwardPath()));
   }
   RETURN_IF_ERROR(chain_->Accept(ForwardPath(), file));
   Serve();
-  return absl::OkStatus();
+  return durable ? chain_->log().Sync() : absl::OkStatus();
 }
 
 void ReplicaDatabase::FinishForward(int error) {

@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include "absl/status/status.h"
@@ -24,10 +25,13 @@ class ForwardTarget {
   virtual bool IsWanted(const std::string& database) = 0;
 
   // Makes a halted database's next transaction of the LTX file behind fd, and returns where that
-  // ends.  kDeadlineExceeded: it is made, but this node may not reign any more: nobody can say
-  // whether it lasts.  Any other error: it is not made.  sync: durable on return.
+  // ends.  Any error: it is not made.  sync: durable on return.
   virtual absl::StatusOr<ltx::Position> Accept(const std::string& database, UniqueFd fd,
                                                bool sync) = 0;
+  // Whether this node of the cluster may be told that its transaction, which is in the chain for
+  // so long, lasts.  Asked again until it may.
+  virtual bool MayAcknowledge(const std::string& database, const ltx::Position& end,
+                              const std::string& node_id, std::chrono::milliseconds waited) = 0;
   // Whether the chain has a transaction that ends there.  An error: that cannot be said yet.
   virtual absl::StatusOr<bool> HasReached(const std::string& database,
                                           const ltx::Position& end) = 0;

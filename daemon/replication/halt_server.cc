@@ -70,6 +70,12 @@ std::vector<HaltServer::Answer> HaltServer::TakeAnswers() {
   return std::exchange(answers_, {});
 }
 
+void HaltServer::Stored() {
+  MutexLock lock(mu_);
+  stored_ = true;
+  changed_.NotifyAll();
+}
+
 void HaltServer::Close(bool closed) {
   MutexLock lock(mu_);
   closed_ = closed;
@@ -107,11 +113,11 @@ void HaltServer::Run() {
 // False: it is to end.
 bool HaltServer::Wait() {
   Time next = std::min(table_.NextDeadline(), retry_at_);
-  if (!held_.empty()) next = std::min(next, Now() + Time(kLookAtApps));
+  if (!held_.empty() || !accepted_.empty()) next = std::min(next, Now() + Time(kLookAtApps));
   const Time left = next == Time::max() ? Time(0) : std::max(next - Now(), Time(0));
   const auto deadline = std::chrono::steady_clock::now() + left;
   MutexLock lock(mu_);
-  while (!stopping_ && requests_.empty() && closed_ == closed_here_) {
+  while (!stopping_ && requests_.empty() && closed_ == closed_here_ && !stored_) {
     if (next == Time::max()) {
       changed_.Wait(mu_);
     } else if (!changed_.WaitUntil(mu_, deadline)) {
@@ -119,6 +125,7 @@ bool HaltServer::Wait() {
     }
   }
   closed_here_ = closed_;
+  stored_ = false;
   return !stopping_;
 }
 
@@ -166,6 +173,7 @@ void HaltServer::Turn(Time now) {
     }
     EndLock(database, "it has run out");
   }
+  std::erase_if(accepted_, [this](const Accepted& accepted) { return TryAcknowledge(accepted); });
   if (now >= retry_at_) retry_at_ = Time::max();
   for (const std::string& database : table_.Databases()) {
     Grant(database, now);
@@ -224,6 +232,7 @@ void HaltServer::EndLock(const std::string& database, const std::string& why) {
 void HaltServer::Drop(const std::string& session) {
   for (const std::string& database : table_.EndSession(session)) EndLock(database, "");
   nodes_.erase(session);
+  std::erase_if(accepted_, [&](const Accepted& accepted) { return accepted.session == session; });
 }
 
 // A node has one session at a time: what it had in an earlier one is over.
@@ -290,12 +299,6 @@ void HaltServer::On(const Request& request, const Forward& forward) {
   Incoming whole = std::exchange(incoming, {});
   const absl::StatusOr<ltx::Position> end =
       target_->Accept(forward.database, std::move(whole.spool), forward.sync);
-  if (absl::IsDeadlineExceeded(end.status())) {  // the replica asks what became of it
-    LogWarn("forward",
-            fmt::format("db={} node={} a transaction is not answered: {}", forward.database,
-                        request.node_id, std::string(end.status().message())));
-    return EndLock(forward.database, "the lease has ended");
-  }
   if (!end.ok()) {
     refuse(std::string(end.status().message()));
     return EndLock(forward.database, "its transaction was refused");
@@ -305,10 +308,15 @@ void HaltServer::On(const Request& request, const Forward& forward) {
     MutexLock guard(mu_);
     ++counters_.accepted;
   }
-  Send(request.session, Forwarded{.request = forward.request,
-                                  .outcome = Outcome::kAccepted,
-                                  .received_bytes = whole.received_bytes,
-                                  .text = ""});
+  Acknowledge({.session = request.session,
+               .node_id = request.node_id,
+               .database = forward.database,
+               .end = *end,
+               .since = Now(),
+               .answer = {.request = forward.request,
+                          .outcome = Outcome::kAccepted,
+                          .received_bytes = whole.received_bytes,
+                          .text = ""}});
 }
 
 absl::Status HaltServer::Take(const Forward& forward, const std::vector<std::byte>& payload,
@@ -334,9 +342,34 @@ void HaltServer::On(const Request& request, const AskOutcome& ask) {
   EndOtherSessions(request);
   const absl::StatusOr<bool> reached = target_->HasReached(ask.database, ask.end);
   if (!reached.ok()) return;  // it is asked again
-  Send(request.session, Forwarded{.request = ask.request,
-                                  .outcome = *reached ? Outcome::kAccepted : Outcome::kRefused,
-                                  .text = *reached ? "" : "it is not in the chain"});
+  if (!*reached) {
+    return Send(request.session, Forwarded{.request = ask.request,
+                                           .outcome = Outcome::kRefused,
+                                           .text = "it is not in the chain"});
+  }
+  const bool waits = std::any_of(accepted_.begin(), accepted_.end(), [&](const Accepted& accepted) {
+    return accepted.session == request.session && accepted.answer.request == ask.request;
+  });
+  if (waits) return;
+  Acknowledge({.session = request.session,
+               .node_id = request.node_id,
+               .database = ask.database,
+               .end = ask.end,
+               .since = Now(),
+               .answer = {.request = ask.request, .outcome = Outcome::kAccepted, .text = ""}});
+}
+
+void HaltServer::Acknowledge(Accepted accepted) {
+  if (!TryAcknowledge(accepted)) accepted_.push_back(std::move(accepted));
+}
+
+bool HaltServer::TryAcknowledge(const Accepted& accepted) {
+  const auto waited = std::chrono::duration_cast<milliseconds>(Now() - accepted.since);
+  if (!target_->MayAcknowledge(accepted.database, accepted.end, accepted.node_id, waited)) {
+    return false;
+  }
+  Send(accepted.session, accepted.answer);
+  return true;
 }
 
 // ---- Answers

@@ -70,6 +70,8 @@ class HaltServer {
     Handle({.session = session, .node_id = "", .body = {}, .over = true});
   }
   std::vector<Answer> TakeAnswers() EXCLUDES(mu_);
+  // A replica has stored something: ForwardTarget::MayAcknowledge may be true now.
+  void Stored() EXCLUDES(mu_);
   // Grants no lock and calls those in that are out, until it is lifted.
   void Close(bool closed) EXCLUDES(mu_);
   std::vector<HaltStatus> Status() const EXCLUDES(mu_);
@@ -90,6 +92,16 @@ class HaltServer {
     Incoming incoming;
   };
 
+  // One that is in the chain, and whose replica is to be told so.
+  struct Accepted {
+    std::string session;
+    std::string node_id;
+    std::string database;
+    ltx::Position end;
+    Time since{};
+    Forwarded answer;
+  };
+
   void Run();
   bool Wait() EXCLUDES(mu_);
   void TakeRequests() EXCLUDES(mu_);
@@ -102,6 +114,8 @@ class HaltServer {
   void On(const Request& request, const EndHalt& end);
   void On(const Request& request, const Forward& forward);
   void On(const Request& request, const AskOutcome& ask);
+  void Acknowledge(Accepted accepted);
+  bool TryAcknowledge(const Accepted& accepted);
   absl::Status Take(const Forward& forward, const std::vector<std::byte>& payload,
                     Incoming* incoming);
   void EndLock(const std::string& database, const std::string& why);
@@ -120,6 +134,7 @@ class HaltServer {
   Time retry_at_ = Time::max();               // a database that a local app keeps
   Time retry_pause_{};
   bool closed_here_ = false;
+  std::vector<Accepted> accepted_;  // that may not be acknowledged yet
 
   mutable Mutex mu_;
   CondVar changed_;
@@ -130,6 +145,7 @@ class HaltServer {
   std::vector<Time> shown_since_ GUARDED_BY(mu_);
   Counters counters_ GUARDED_BY(mu_);
   bool closed_ GUARDED_BY(mu_) = false;
+  bool stored_ GUARDED_BY(mu_) = false;
   bool stopping_ GUARDED_BY(mu_) = false;
   std::thread thread_;
 };

@@ -560,7 +560,7 @@ void ReplicationClient::SetOnline(bool online) {
     online_ = online;
     submitted_.clear();
   }
-  if (options_.on_online) options_.on_online(online);
+  if (options_.on_online) options_.on_online(online, durable_);
 }
 
 bool ReplicationClient::Send(const Body& body, std::span<const std::byte> payload) {

@@ -63,7 +63,7 @@ class ReplicationClient {
     std::function<void(Body body)> on_forwarding = {};
     // Likewise when a session has begun, or ended: what was submitted in it is not answered any
     // more.
-    std::function<void(bool online)> on_online = {};
+    std::function<void(bool online, bool durable)> on_online = {};
   };
 
   // sink must outlive the client.
