@@ -358,6 +358,10 @@ TEST_F(KeeperTest, WhoGivesBackLetsOthersTryForATimeToLive) {
   a.keeper->GiveBack("the databases do not open");
   ASSERT_TRUE(Sees([](FakeLeaseServer& server)
                        NO_THREAD_SAFETY_ANALYSIS { return !server.owner.has_value(); }));
+  // All of it is done when the next in the queue is answered: the clock must not go before.
+  std::atomic<bool> answered = false;
+  a.keeper->HandOver(IdOf('d'), At(7), [&](const absl::Status&) { answered = true; });
+  while (!answered) std::this_thread::yield();
   EXPECT_FALSE(a.HasHeard("reign 5"));
   a.Stand({.cluster_id = "c", .epoch = 4, .positions = At(7), .replicated = At(7)});
   a.clock.Advance(kTtl);
