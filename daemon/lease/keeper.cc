@@ -302,9 +302,11 @@ void LeaseKeeper::EndReign(const std::string& why) {
 
 void LeaseKeeper::Lost(const std::string& why) {
   LogError("lease", fmt::format("this node may not write any more: {}", why));
+  {
+    MutexLock lock(mu_);
+    ++status_.times_lost;  // before anybody can see that it is
+  }
   EndReign(why);
-  MutexLock lock(mu_);
-  ++status_.times_lost;
 }
 
 void LeaseKeeper::Keep() {
