@@ -67,7 +67,8 @@ class Point:
         self.rows = 10 if curve == "databases" else mib * PAGE_ROWS_PER_MIB
         self.replicas = at if curve == "replicas" else 0
         self.pages = at if curve == "pages" else 1
-        self.transactions = max(3, min(TRANSACTIONS, MOST_PAGES // self.pages))
+        # Enough for each database that its being opened and closed does not count.
+        self.transactions = max(3, 50 * self.databases, min(TRANSACTIONS, MOST_PAGES // self.pages))
         self.at = at
 
 
