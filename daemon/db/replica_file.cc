@@ -495,12 +495,12 @@ absl::Status ReplicaFile::TakeBack() {
 absl::Status ReplicaFile::ReadPages(ltx::PageNo first, std::span<std::byte> pages) {
   if (!database_.valid()) RETURN_IF_ERROR(OpenExisting());
   const uint32_t page_bytes = shape_.page_bytes;
-  CHECK(page_bytes != 0 && !pages.empty() && pages.size() % page_bytes == 0);
-  const uint64_t last = first - 1 + pages.size() / page_bytes;
-  if (first == 0 || last > shape_.size_pages) {
-    return absl::OutOfRangeError(
-        fmt::format("read {}: page {} of {}", paths_.database, last, shape_.size_pages));
+  const uint64_t count = page_bytes == 0 ? 1 : pages.size() / page_bytes;
+  if (first == 0 || first - 1 + count > shape_.size_pages) {
+    return absl::OutOfRangeError(fmt::format("read {}: page {} of {}", paths_.database,
+                                             first - 1 + count, shape_.size_pages));
   }
+  CHECK(!pages.empty() && pages.size() % page_bytes == 0);
   // The file may end before pages that only the log has.
   ASSIGN_OR_RETURN(const size_t in_file, ReadAt(database_.get(), pages,
                                                 uint64_t{first - 1} * page_bytes, paths_.database));

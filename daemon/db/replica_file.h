@@ -96,8 +96,9 @@ class ReplicaFile {
   // Housekeeping when idle: copies from the WAL what no reader needs, and leaves WAL mode if page 1
   // says so and nobody has the database open.  Readers in the way are not an error.
   absl::Status Checkpoint();
-  // Whether Checkpoint would find nothing to do.
+  // Whether the log is long enough for one though readers come and go.
   bool IsCheckpointDue() const;
+  // Whether Checkpoint would find nothing to do.
   bool tidy() const { return wal_ == nullptr || (page1_wal_ && wal_->FullyBackfilled()); }
 
  private:
