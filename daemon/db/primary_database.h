@@ -69,8 +69,8 @@ class PrimaryDatabase final : public Database {
   absl::StatusOr<ltx::Position> Halt() EXCLUDES(mu_);
   void EndHalt() EXCLUDES(mu_);
   // Writes the transaction in the LTX file behind fd, which must be the chain's next, and captures
-  // it.  Any error: it is not there, or (kInternal, and errors of the disk) will be found by
-  // comparing.  REQUIRES: halted.
+  // it.  kDeadlineExceeded: whether it is there will be found by comparing; any other error: it is
+  // not.  REQUIRES: halted.
   absl::StatusOr<ltx::Position> AcceptForwarded(UniqueFd fd, bool sync) EXCLUDES(mu_);
 
   // Captures what the WAL holds.
@@ -124,6 +124,8 @@ class PrimaryDatabase final : public Database {
   const DirtyRanges& Claimed(SessionId session) REQUIRES(mu_);
   absl::Status CheckCaptured(bool present) REQUIRES(mu_);
   absl::Status Write(LtxPageSource& source) REQUIRES(mu_);
+  absl::Status CaptureForwarded(const LtxPageSource& source, const ltx::Position& end, bool sync)
+      REQUIRES(mu_);
   void CheckpointHalted() REQUIRES(mu_);
   void SetError(const absl::Status& status) REQUIRES(mu_);
 

@@ -12,6 +12,14 @@
 #include "ltx/decoder.h"
 
 namespace litefs::db {
+namespace {
+
+absl::Status Doubtful(const absl::Status& why) {
+  return absl::DeadlineExceededError("it will be found by comparing whether it is made: " +
+                                     std::string(why.message()));
+}
+
+}  // namespace
 
 absl::StatusOr<ltx::Position> PrimaryDatabase::Halt() {
   MutexLock lock(mu_);
@@ -70,29 +78,33 @@ absl::StatusOr<ltx::Position> PrimaryDatabase::AcceptForwarded(UniqueFd fd, bool
   RETURN_IF_ERROR(source.Add(std::move(fd), "a forwarded transaction"));
   source.Finish();
   RETURN_IF_ERROR(Write(source));
-  if (sync && halted_file_->wal() != nullptr) RETURN_IF_ERROR(halted_file_->wal()->Sync());
-  // Captured as any other: the pages that differ from the table.
-  DirtyRanges ranges;
-  for (size_t i = 0; i < source.count(); ++i) {
-    ranges.Add(uint64_t{source.pgno(i) - 1} * header.page_bytes, header.page_bytes);
-  }
-  const absl::StatusOr<bool> changed = PrepareRanges(ranges, sync, "");
-  absl::Status status = changed.status();
-  if (changed.ok() && *changed) status = PublishPrepared();
-  const ltx::Position after = chain_->position();
-  if (status.ok() && after != ltx::Position{header.max_txid, info.trailer.post_apply}) {
-    status = absl::InternalError(
-        fmt::format("{}: a forwarded transaction led to {}", name(), ltx::FormatPosition(after)));
-  }
-  if (!status.ok()) {  // it is in the file all the same: compare, and trust nothing of the log
+  const ltx::Position end{header.max_txid, info.trailer.post_apply};
+  if (const absl::Status status = CaptureForwarded(source, end, sync); !status.ok()) {
+    // It is in the file all the same: compare, and trust nothing of the log.
     suspects_.AddEverything();
     wal_->Resume(/*to_end=*/true).IgnoreError();
-    return status;
+    return Doubtful(status);
   }
   NoteCaptured();
   MakeNextFile(chain_->log());
   CheckpointHalted();
-  return after;
+  return end;
+}
+
+// As any other: the pages that differ from the table.
+absl::Status PrimaryDatabase::CaptureForwarded(const LtxPageSource& source,
+                                               const ltx::Position& end, bool sync) {
+  if (sync && halted_file_->wal() != nullptr) RETURN_IF_ERROR(halted_file_->wal()->Sync());
+  const uint32_t page_bytes = source.last().page_bytes;
+  DirtyRanges ranges;
+  for (size_t i = 0; i < source.count(); ++i) {
+    ranges.Add(uint64_t{source.pgno(i) - 1} * page_bytes, page_bytes);
+  }
+  ASSIGN_OR_RETURN(const bool changed, PrepareRanges(ranges, sync, ""));
+  if (changed) RETURN_IF_ERROR(PublishPrepared());
+  if (chain_->position() == end) return absl::OkStatus();
+  return absl::InternalError(fmt::format("{}: a forwarded transaction led to {}", name(),
+                                         ltx::FormatPosition(chain_->position())));
 }
 
 // Only what is in the chain: a checkpoint may restart the log, and what is not captured by then is
@@ -121,11 +133,10 @@ absl::Status PrimaryDatabase::Write(LtxPageSource& source) {
   if (status.ok()) return absl::OkStatus();
   // Whether it is there is found out by comparing, once somebody has settled what may be a hot
   // journal.
-  if (!absl::IsUnavailable(status)) {
-    suspects_.AddEverything();
-    halted_file_.reset();
-  }
-  return status;
+  if (absl::IsUnavailable(status)) return status;
+  suspects_.AddEverything();
+  halted_file_.reset();
+  return Doubtful(status);
 }
 
 }  // namespace litefs::db

@@ -24,8 +24,8 @@ class ForwardTarget {
   virtual bool IsWanted(const std::string& database) = 0;
 
   // Makes a halted database's next transaction of the LTX file behind fd, and returns where that
-  // ends.  kDeadlineExceeded: it is made, but this node may not reign any more: nobody can say
-  // whether it lasts.  Any other error: it is not made.  sync: durable on return.
+  // ends.  kDeadlineExceeded: nobody can say yet whether it is made and lasts; HasReached can,
+  // later.  Any other error: it is not made.  sync: durable on return.
   virtual absl::StatusOr<ltx::Position> Accept(const std::string& database, UniqueFd fd,
                                                bool sync) = 0;
   // Whether the chain has a transaction that ends there.  An error: that cannot be said yet.

@@ -294,7 +294,7 @@ void HaltServer::On(const Request& request, const Forward& forward) {
     LogWarn("forward",
             fmt::format("db={} node={} a transaction is not answered: {}", forward.database,
                         request.node_id, std::string(end.status().message())));
-    return EndLock(forward.database, "the lease has ended");
+    return EndLock(forward.database, "what became of its transaction is not known yet");
   }
   if (!end.ok()) {
     refuse(std::string(end.status().message()));

@@ -112,6 +112,7 @@ std::vector<HaltTable::Asker> HaltTable::Tired(Time now) {
   std::vector<Asker> tired;
   for (auto it = databases_.begin(); it != databases_.end();) {
     const std::string database = it->first;
+    if (it->second.not_before <= now) it->second.not_before = {};
     std::deque<Asker>& waiting = it++->second.waiting;
     for (const Asker& asker : waiting) {
       if (asker.until <= now) tired.push_back(asker);
