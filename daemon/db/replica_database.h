@@ -66,7 +66,6 @@ class ReplicaDatabase final : public Database {
   // A loan (docs/FORWARDING.md, replica_database_loan.cc): local apps write, and nothing is
   // applied. kUnavailable: the database is not at that position, or not at rest.
   absl::Status Lend(const ltx::Position& at) EXCLUDES(mu_);
-  bool lent() EXCLUDES(mu_);
   // What an app is about to commit, as the transaction after position(), in a file of its own.
   // None: it changes nothing.  kAborted, kFailedPrecondition: it cannot be: somebody else has
   // written.  sync: StoreForwarded is to make it durable.

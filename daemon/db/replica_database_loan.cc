@@ -42,11 +42,6 @@ absl::Status ReplicaDatabase::Lend(const ltx::Position& at) {
   return absl::OkStatus();
 }
 
-bool ReplicaDatabase::lent() {
-  MutexLock lock(mu_);
-  return loan_.has_value();
-}
-
 absl::Status ReplicaDatabase::MayForward() {
   if (!loan_) return absl::FailedPreconditionError(name() + " is not lent");
   chain_->Discard();
