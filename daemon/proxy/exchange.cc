@@ -164,14 +164,18 @@ void Exchange::OnAnswer(ErrorCode error) {
   });
 }
 
+Exchange::AnswerRelay::Parts Exchange::AnswerParts(bool header_only) {
+  return {.from = &server_,
+          .parser = &*answer_,
+          .to = &parts_.client->stream,
+          .source_time = kAnswerTime,
+          .header_only = header_only};
+}
+
 // 100 Continue and its like, which clients of HTTP/1.0 do not know.
 void Exchange::PassInterim() {
   if (version_ < 11) return ReadAnswer();
-  answer_relay_.emplace(AnswerRelay::Parts{.from = &server_,
-                                           .parser = &*answer_,
-                                           .to = &parts_.client->stream,
-                                           .source_time = kAnswerTime,
-                                           .header_only = true});
+  answer_relay_.emplace(AnswerParts(true));
   answer_relay_->Start(shared_from_this(), [this](AnswerRelay::Failed failed, ErrorCode) {
     answer_relay_.reset();
     if (failed == AnswerRelay::Failed::kNothing) return ReadAnswer();
@@ -196,12 +200,7 @@ void Exchange::AmendAnswer() {
 }
 
 void Exchange::SendAnswer() {
-  auto& header = answer_->get();
-  answer_relay_.emplace(AnswerRelay::Parts{.from = &server_,
-                                           .parser = &*answer_,
-                                           .to = &parts_.client->stream,
-                                           .source_time = kAnswerTime,
-                                           .header_only = head_ || HasNoBody(header.result())});
+  answer_relay_.emplace(AnswerParts(head_ || HasNoBody(answer_->get().result())));
   answer_relay_->Start(shared_from_this(), [this](AnswerRelay::Failed failed, ErrorCode) {
     const bool again = failed == AnswerRelay::Failed::kNothing && answer_->get().keep_alive();
     Finish({again ? End::kDone : End::kClose});
@@ -210,11 +209,7 @@ void Exchange::SendAnswer() {
 }
 
 void Exchange::StartTunnel() {
-  answer_relay_.emplace(AnswerRelay::Parts{.from = &server_,
-                                           .parser = &*answer_,
-                                           .to = &parts_.client->stream,
-                                           .source_time = kAnswerTime,
-                                           .header_only = true});
+  answer_relay_.emplace(AnswerParts(true));
   answer_relay_->Start(shared_from_this(), [this](AnswerRelay::Failed failed, ErrorCode) {
     if (failed != AnswerRelay::Failed::kNothing) {
       Finish({End::kClose});

@@ -55,6 +55,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void WatchClient();
   void ReadAnswer();
   void OnAnswer(ErrorCode error);
+  AnswerRelay::Parts AnswerParts(bool header_only);
   void PassInterim();
   void AmendAnswer();
   void SendAnswer();
