@@ -1,7 +1,7 @@
 # Build, test and measure.
 #
 #   make                          build/release/{liblitefs.so,litefs}
-#   make demo                     a primary and a replica at work on real data, in under a minute
+#   make demo                     a primary and a replica at work on real data, in seconds once it is built
 #   make test                     everything: lint, unit tests, probes, end-to-end tests
 #   make unit T='Ltx*.*'          the unit tests, or some of them
 #   make unit SAN=address,undefined    the same under sanitizers (or SAN=thread)
@@ -228,7 +228,7 @@ test: deps
 	@tests/run_all.sh
 
 demo: deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j$(shell nproc) all
 	@tests/system/demo.sh $(B)
 
 deps:
