@@ -176,8 +176,10 @@ void Interceptor::RunBefore(Call* call) {
   if (db.CurrentLocks().rolls_back &&
       (plan.before == Before::kRecheck || plan.before == Before::kCommit)) {
     db.ChangeLocks([](Locks* locks) { locks->rolls_back = false; });
-    if (channel.ForgetOnReplica()) return;
-    channel.NoteUnknown();
+    // With RESERVED this is a transaction of its own: the hot journal had gone before it was
+    // opened.
+    if (!db.CurrentLocks().reserved && channel.ForgetOnReplica()) return;
+    if (!db.forwards.load()) channel.NoteUnknown();
   }
   switch (plan.before) {
     case Before::kBecomeWriter:

@@ -163,6 +163,31 @@ def primary_dies(c, primary, replica, database):
     return len(rows)
 
 
+# As SQLite does that finds a hot journal, and when it has EXCLUSIVE finds none any more; then a transaction.
+VANISHED_JOURNAL = """
+import fcntl, os, sqlite3, sys
+PENDING, SHARED, LENGTH = 0x40000000, 0x40000002, 510
+db = os.open(sys.argv[1], os.O_RDWR)
+def lock(how, first, length):
+    fcntl.lockf(db, how, length, first)
+lock(fcntl.LOCK_SH, SHARED, LENGTH)
+lock(fcntl.LOCK_EX, PENDING, 1)
+lock(fcntl.LOCK_EX, SHARED, LENGTH)
+lock(fcntl.LOCK_SH, SHARED, LENGTH)
+lock(fcntl.LOCK_UN, PENDING, 2)
+lock(fcntl.LOCK_UN, SHARED, LENGTH)
+for row in ('first', 'second'):
+    sqlite3.connect(sys.argv[1], timeout=20, isolation_level=None).execute('insert into t values(?)', (row,))
+"""
+
+
+def journal_vanishes(c, primary, replica, database):
+    c.run(["/usr/bin/python3", "-c", VANISHED_JOURNAL, replica.path(database)], shim=True)
+    check_equal(primary.sql(database, "select x from t where x in ('first', 'second'); delete from t;"), "first\nsecond",
+                "what an app wrote that had been about to roll back a journal")
+    c.check_identical(primary, replica, database)
+
+
 def faults(c):
     primary = c.node("a", forward={"max-hold": f"{MAX_HOLD}s"}, **FORWARD)
     replica = c.node("b", follows=primary, **FORWARD)
@@ -171,6 +196,8 @@ def faults(c):
         database = f"{mode}.db"
         primary.sql(database, f"PRAGMA journal_mode = {mode}; CREATE TABLE t(x);")
         c.check_identical(primary, replica, database)
+        if mode == "delete":
+            journal_vanishes(c, primary, replica, database)
         print(f"{mode}: the primary writes again after {app_dies(c, primary, replica, database):.2f} s (app killed), "
               f"{daemon_dies(c, primary, replica, database):.2f} s (its daemon killed), "
               f"{daemon_stops(c, primary, replica, database):.2f} s (its daemon stopped), "
