@@ -77,8 +77,8 @@ class Daemon {
   std::unique_ptr<store::NodeDirectory> directory_;
   std::unique_ptr<session::StatusFile> status_;
   http::EventFeed events_;
-  NodeSync sync_{&config_, [this](const std::string& database) {
-                   return node_->replication().Stored(database);
+  NodeSync sync_{&config_, [this](const std::string& database, const std::string& but_for) {
+                   return node_->replication().Stored(database, but_for);
                  }};
   std::unique_ptr<Node> node_;
   PositionWaits waits_;
@@ -139,8 +139,7 @@ absl::Status Daemon::Start() {
             JoinExports();
             sync_.Forget();
           },
-      .on_stored = [this](const auto& database,
-                          const auto& stored) { sync_.Stored(database, stored); },
+      .sync = &sync_,
       .on_moved = [this](const std::string& database, ltx::TxId txid) { Moved(database, txid); }});
   RETURN_IF_ERROR(node_->Open());
   ASSIGN_OR_RETURN(

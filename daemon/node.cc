@@ -131,7 +131,7 @@ absl::Status Node::StartReplication() {
   auto replication = std::make_unique<NodeReplication>(
       *parts_.config,
       NodeReplication::Role{.primary = primary_, .cluster_id = cluster_id(), .upstream = upstream_},
-      parts_.directory, store_.get(), parts_.on_stored,
+      parts_.directory, store_.get(), parts_.sync,
       parts_.config->on_replica_write == ReplicaWrites::kForward ? parts_.status : nullptr,
       NodeReplication::Forwarding{.heard =
                                       [this](replication::Body body) {

@@ -29,6 +29,7 @@
 #include "daemon/node_archive.h"
 #include "daemon/node_forward.h"
 #include "daemon/node_replication.h"
+#include "daemon/node_sync.h"
 #include "daemon/session/session_server.h"
 #include "daemon/session/status_file.h"
 #include "daemon/store/node_directory.h"
@@ -45,7 +46,7 @@ class Node {
     session::StatusFile* status = nullptr;
     http::EventFeed* events = nullptr;
     std::function<void()> before_close;  // the store goes: let go of its databases
-    NodeReplication::OnStored on_stored;
+    NodeSync* sync = nullptr;
     // A database has reached this transaction, or after a change of the role ("") any has.  Any
     // thread, with locks of the database held.
     std::function<void(const std::string& database, ltx::TxId txid)> on_moved;

@@ -31,8 +31,10 @@ constexpr milliseconds kKeepEvery{1000};
 constexpr milliseconds kMaxWait{5000};
 constexpr milliseconds kApproachLimit{5000};
 constexpr milliseconds kAskEvery{500};
-// For the primary's word on a transaction, also in a later session.
+// For the primary's word on a transaction, also in a later session; from its last word.
 constexpr milliseconds kOutcomeLimit{20'000};
+// An app that waits for the outcome hears so often that its daemon is there.
+constexpr milliseconds kTurn{1000};
 
 nanoseconds Now() { return SystemClock().Boot(); }
 
@@ -202,32 +204,49 @@ bool NodeForward::MayCommit(const Loan& loan, SessionId session) const {
   return loan.state == State::kLent && loan.users.contains(session) && !loan.push;
 }
 
-void NodeForward::Commit(SessionId session, store::Store::Entry* entry, bool sync, Answer answer) {
+// True: the app has been here with this transaction.
+bool NodeForward::AskedAgain(Loan& loan, SessionId session, Answer& answer) {
+  if (loan.verdict && loan.verdict->session == session) {
+    answer(std::exchange(loan.verdict, std::nullopt)->error);
+    return true;
+  }
+  if (!loan.push || loan.push->session != session || !loan.push->asks_again) return false;
+  loan.push->answer = std::move(answer);
+  loan.push->answered = Now();
+  return true;
+}
+
+void NodeForward::Commit(SessionId session, store::Store::Entry* entry, CommitOptions options,
+                         Answer answer) {
   Loan& loan = LoanOf(entry);
+  if (AskedAgain(loan, session, answer)) return;
+  if (!MayCommit(loan, session)) {
+    LogWarn("forward", fmt::format("db={} refused a commit: its lock was lost", NameOf(loan)));
+    return answer(EIO);
+  }
+  Begin(
+      loan, session,
+      entry->replica->PrepareForward(loan.ranges[session], options.sync, parts_.primary_time_ms()),
+      options, std::move(answer));
+}
+
+void NodeForward::CommitWal(SessionId session, store::Store::Entry* entry,
+                            const db::ReplicaDatabase::CommitFrame& last, CommitOptions options,
+                            Answer answer) {
+  Loan& loan = LoanOf(entry);
+  if (AskedAgain(loan, session, answer)) return;
   if (!MayCommit(loan, session)) {
     LogWarn("forward", fmt::format("db={} refused a commit: its lock was lost", NameOf(loan)));
     return answer(EIO);
   }
   Begin(loan, session,
-        entry->replica->PrepareForward(loan.ranges[session], sync, parts_.primary_time_ms()), sync,
+        entry->replica->PrepareForwardWal(last, options.sync, parts_.primary_time_ms()), options,
         std::move(answer));
-}
-
-void NodeForward::CommitWal(SessionId session, store::Store::Entry* entry,
-                            const db::ReplicaDatabase::CommitFrame& last, bool sync,
-                            Answer answer) {
-  Loan& loan = LoanOf(entry);
-  if (!MayCommit(loan, session)) {
-    LogWarn("forward", fmt::format("db={} refused a commit: its lock was lost", NameOf(loan)));
-    return answer(EIO);
-  }
-  Begin(loan, session, entry->replica->PrepareForwardWal(last, sync, parts_.primary_time_ms()),
-        sync, std::move(answer));
 }
 
 void NodeForward::Begin(Loan& loan, SessionId session,
                         absl::StatusOr<std::optional<db::ReplicaDatabase::Pending>> prepared,
-                        bool sync, Answer answer) {
+                        CommitOptions options, Answer answer) {
   // Whoever finds that its snapshot is too old lets go of the lock and comes again: no use yet.
   loan.used = true;
   absl::StatusOr<UniqueFd> fd = UniqueFd();
@@ -246,9 +265,12 @@ void NodeForward::Begin(Loan& loan, SessionId session,
            .session = session,
            .fd = *std::move(fd),
            .file = {file.min_txid, file.max_txid, file.pre_apply, file.post_apply, file.size_bytes},
-           .sync = sync,
+           .sync = options.sync,
+           .asks_again = options.asks_again,
            .answer = std::move(answer),
-           .deadline = Now() + kOutcomeLimit});
+           .answered = Now(),
+           .deadline = Now() + kOutcomeLimit,
+           .since = Now()});
   if (loan.lock == 0) return Refuse(loan, "the halt lock has ended");
   if (file.size_bytes > replication::kMaxForwardBytes) return Refuse(loan, "it is too large");
   SendPieces(loan);
@@ -288,6 +310,8 @@ void NodeForward::EndPush(Loan& loan, int error) {
   loan.since = Now();
   if (push.answer) {
     push.answer(error);
+  } else if (push.asks_again) {
+    loan.verdict = Verdict{push.session, error};
   } else {
     loan.known = false;
   }
@@ -302,17 +326,45 @@ void NodeForward::On(const replication::Forwarded& forwarded) {
       return SendPieces(*loan);
     case replication::Outcome::kRefused:
       return Refuse(*loan, forwarded.text);
+    case replication::Outcome::kWaits:
+      loan->push->deadline = Now() + kOutcomeLimit;
+      return;
     case replication::Outcome::kAccepted:
-      break;
+      return Accept(*loan, forwarded);
   }
-  ++counters_.accepted;
-  if (const absl::Status stored = loan->entry->replica->StoreForwarded(); !stored.ok()) {
+}
+
+// With synchronous commit this replica may be one of those that have it.  What is durable here only
+// after the primary's lease has ended may be on a branch: then the primary must say so once more.
+void NodeForward::Accept(Loan& loan, const replication::Forwarded& forwarded) {
+  Push& push = *loan.push;
+  db::ReplicaDatabase& replica = *loan.entry->replica;
+  const milliseconds within(forwarded.durable_within_ms);
+  const bool counts = within.count() != 0 && !push.durable;
+  absl::Status stored = replica.StoreForwarded();
+  if (stored.ok() && counts) stored = replica.SyncStored();
+  if (!stored.ok()) {
     // The primary has it: it comes by the stream.
     LogWarn("forward", fmt::format("db={} an accepted transaction is not stored here: {}",
-                                   NameOf(*loan), stored.ToString()));
+                                   NameOf(loan), stored.ToString()));
   }
-  parts_.on_stored(NameOf(*loan), loan->push->file.max_txid);
-  EndPush(*loan, 0);
+  parts_.on_stored(NameOf(loan), push.file.max_txid);
+  if (counts && !stored.ok()) return Unknown(loan, "it is not durable here");
+  push.durable |= counts;
+  if (counts && Now() - push.since >= within) return AskAnew(loan);
+  ++counters_.accepted;
+  EndPush(loan, 0);
+}
+
+// The app is told that its commit has failed, which may not be so.
+void NodeForward::Unknown(Loan& loan, const std::string& why) {
+  ++counters_.unknown;
+  LogError("forward",
+           fmt::format("db={} txid={} outcome unknown: {}, and the app is told that its commit "
+                       "failed; if it was accepted it comes by the stream",
+                       NameOf(loan), Hex16(loan.push->file.max_txid), why));
+  loan.entry->replica->FinishForward(EIO);
+  EndPush(loan, EIO);
 }
 
 void NodeForward::Done(SessionId session, store::Store::Entry* entry, int error) {
@@ -336,7 +388,11 @@ void NodeForward::Ended(SessionId session, store::Store::Entry* entry) {
   loan.known = false;
   loan.used = true;
   loan.since = Now();
-  if (loan.push && loan.push->session == session) loan.push->answer = nullptr;
+  if (loan.push && loan.push->session == session) {
+    loan.push->answer = nullptr;
+    loan.push->asks_again = false;
+  }
+  if (loan.verdict && loan.verdict->session == session) loan.verdict.reset();
   if (loan.state == State::kLent && loan.users.empty() && !loan.push) Return(loan);
 }
 
@@ -362,12 +418,16 @@ void NodeForward::SetOnline(bool online) {
     loan.lock = 0;
     if (loan.state == State::kApproaching) loan.state = State::kAsking;
     if (loan.state == State::kAsking) Ask(loan);
-    if (loan.push && online) {
-      loan.push->request = ++last_request_;
-      AskOutcome(loan);
-    }
+    if (loan.push && online) AskAnew(loan);
     StartTicking();
   }
+}
+
+// An answer to this says how it is since now.
+void NodeForward::AskAnew(Loan& loan) {
+  loan.push->request = ++last_request_;
+  loan.push->since = Now();
+  AskOutcome(loan);
 }
 
 // Who was asked may not know yet.
@@ -434,18 +494,7 @@ void NodeForward::Look(Loan& loan, Time now) {
     loan.waiting.erase(loan.waiting.begin() + static_cast<ptrdiff_t>(i));
     tired.answer(EAGAIN);
   }
-  if (loan.push && now >= loan.push->deadline) {
-    ++counters_.unknown;
-    LogError(
-        "forward",
-        fmt::format("db={} txid={} outcome unknown: the primary has not answered, and the app "
-                    "is told that its commit failed; if it was accepted it comes by the stream",
-                    NameOf(loan), Hex16(loan.push->file.max_txid)));
-    loan.entry->replica->FinishForward(EIO);
-    EndPush(loan, EIO);
-  }
-  const bool asks = loan.push && loan.push->asked.count() != 0 && online_;
-  if (asks && now - loan.push->asked >= kAskEvery) AskOutcome(loan);
+  if (loan.push) LookAtPush(loan, now);
   if (loan.lock != 0 && now - loan.kept >= kKeepEvery) {
     loan.kept = now;
     parts_.submit(replication::KeepHalt{loan.lock}, {});
@@ -458,6 +507,15 @@ void NodeForward::Look(Loan& loan, Time now) {
   if (loan.state == State::kApproaching && now - loan.since > kApproachLimit) GiveUp(loan);
   if (loan.state == State::kLent && !loan.push) LookAtLent(loan, now);
   if (loan.state == State::kReturning) Return(loan);
+}
+
+void NodeForward::LookAtPush(Loan& loan, Time now) {
+  Push& push = *loan.push;
+  if (now >= push.deadline) return Unknown(loan, "the primary has not answered");
+  if (push.asked.count() != 0 && online_ && now - push.asked >= kAskEvery) AskOutcome(loan);
+  if (push.asks_again && push.answer && now - push.answered >= kTurn) {
+    std::exchange(push.answer, nullptr)(EAGAIN);
+  }
 }
 
 void NodeForward::LookAtLent(Loan& loan, Time now) {

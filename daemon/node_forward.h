@@ -58,9 +58,11 @@ class NodeForward final : public session::ReplicaWrites {
   void AddDirty(SessionId session, store::Store::Entry* entry, uint64_t offset,
                 uint64_t length) override;
   void AddEverything(SessionId session, store::Store::Entry* entry) override;
-  void Commit(SessionId session, store::Store::Entry* entry, bool sync, Answer answer) override;
+  void Commit(SessionId session, store::Store::Entry* entry, CommitOptions options,
+              Answer answer) override;
   void CommitWal(SessionId session, store::Store::Entry* entry,
-                 const db::ReplicaDatabase::CommitFrame& last, bool sync, Answer answer) override;
+                 const db::ReplicaDatabase::CommitFrame& last, CommitOptions options,
+                 Answer answer) override;
   void Done(SessionId session, store::Store::Entry* entry, int error) override;
   bool MayReset(SessionId session, store::Store::Entry* entry) override;
   void Ended(SessionId session, store::Store::Entry* entry) override;
@@ -95,9 +97,18 @@ class NodeForward final : public session::ReplicaWrites {
     bool sync = false;
     uint64_t sent_bytes = 0;
     uint64_t received_bytes = 0;  // by the primary
-    Answer answer;                // null: the app is gone
+    bool asks_again = false;
+    Answer answer;    // null: the app is gone, or (asks_again) is to ask again
+    Time answered{};  // the app has asked then
     Time deadline{};
-    Time asked{};  // when its outcome was last asked for; 0: it was not
+    Time since{};          // when `request` was first asked, be it by the transaction
+    Time asked{};          // when its outcome was last asked for; 0: it was not
+    bool durable = false;  // here, since before `request`
+  };
+  // What became of one, for an app that was told to ask again.
+  struct Verdict {
+    SessionId session = 0;
+    int error = 0;
   };
   struct Loan {
     store::Store::Entry* entry = nullptr;
@@ -115,6 +126,7 @@ class NodeForward final : public session::ReplicaWrites {
     std::set<SessionId> users;  // in a transaction, or about to begin one
     std::map<SessionId, db::DirtyRanges> ranges;
     std::optional<Push> push;
+    std::optional<Verdict> verdict;
   };
 
   Loan& LoanOf(store::Store::Entry* entry);
@@ -126,18 +138,23 @@ class NodeForward final : public session::ReplicaWrites {
   void Return(Loan& loan);
   void AnswerAll(Loan& loan, int error);
   void Begin(Loan& loan, SessionId session,
-             absl::StatusOr<std::optional<db::ReplicaDatabase::Pending>> prepared, bool sync,
-             Answer answer);
+             absl::StatusOr<std::optional<db::ReplicaDatabase::Pending>> prepared,
+             CommitOptions options, Answer answer);
+  bool AskedAgain(Loan& loan, SessionId session, Answer& answer);
   bool MayCommit(const Loan& loan, SessionId session) const;
   void SendPieces(Loan& loan);
   void Refuse(Loan& loan, const std::string& why);
+  void Accept(Loan& loan, const replication::Forwarded& forwarded);
+  void Unknown(Loan& loan, const std::string& why);
   void EndPush(Loan& loan, int error);
   void AskOutcome(Loan& loan);
+  void AskAnew(Loan& loan);
   void On(const replication::Halted& halted);
   void On(const replication::RecallHalt& recall);
   void On(const replication::Forwarded& forwarded);
   void SetOnline(bool online);
   void Look(Loan& loan, Time now);
+  void LookAtPush(Loan& loan, Time now);
   void LookAtLent(Loan& loan, Time now);
   void Tick();
   void StartTicking();

@@ -8,9 +8,11 @@
 #include <utility>
 #include <vector>
 
+#include "common/check.h"
 #include "common/clock.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"
+#include "daemon/forwarded_commit.h"
 #include "ipc/protocol.h"
 #include "ipc/wanted.h"
 
@@ -92,6 +94,15 @@ absl::StatusOr<bool> NodeHalts::HasReached(const std::string& database, const lt
     return absl::UnavailableError("what the chain had there is pruned");
   }
   return false;
+}
+
+std::unique_ptr<replication::Confirmation> NodeHalts::Confirm(const std::string& database,
+                                                              const ltx::Position& end,
+                                                              const std::string& node_id) {
+  const store::Store::Entry* const entry = store_->Find(database);
+  CHECK(entry != nullptr);  // it has that transaction
+  return std::make_unique<ForwardedCommit>(sync_, status_, entry->database.get(), end.txid,
+                                           node_id);
 }
 
 absl::StatusOr<UniqueFd> NodeHalts::SpoolFile() { return OpenFile(temporary_, O_TMPFILE | O_RDWR); }

@@ -3,8 +3,11 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <string>
+#include <utility>
 
+#include "daemon/node_sync.h"
 #include "daemon/replication/forward_target.h"
 #include "daemon/session/status_file.h"
 #include "daemon/store/store.h"
@@ -13,9 +16,10 @@ namespace litefs {
 
 class NodeHalts final : public replication::ForwardTarget {
  public:
-  // Both must outlive this.
-  NodeHalts(store::Store* store, session::StatusFile* status, std::string temporary_directory)
-      : store_(store), status_(status), temporary_(std::move(temporary_directory)) {}
+  // All must outlive this.
+  NodeHalts(store::Store* store, session::StatusFile* status, NodeSync* sync,
+            std::string temporary_directory)
+      : store_(store), status_(status), sync_(sync), temporary_(std::move(temporary_directory)) {}
 
   absl::StatusOr<ltx::Position> Halt(const std::string& database) override;
   void EndHalt(const std::string& database) override;
@@ -23,6 +27,9 @@ class NodeHalts final : public replication::ForwardTarget {
   absl::StatusOr<ltx::Position> Accept(const std::string& database, UniqueFd fd,
                                        bool sync) override;
   absl::StatusOr<bool> HasReached(const std::string& database, const ltx::Position& end) override;
+  std::unique_ptr<replication::Confirmation> Confirm(const std::string& database,
+                                                     const ltx::Position& end,
+                                                     const std::string& node_id) override;
   absl::StatusOr<UniqueFd> SpoolFile() override;
 
  private:
@@ -30,6 +37,7 @@ class NodeHalts final : public replication::ForwardTarget {
 
   store::Store* const store_;
   session::StatusFile* const status_;
+  NodeSync* const sync_;
   const std::string temporary_;
 };
 

@@ -91,7 +91,13 @@ absl::Status NodeReplication::StartServer() {
   replication::LagTable* const upstream = client_ == nullptr ? nullptr : &client_->lag();
   source_ = std::make_unique<ServedChain>(store_, upstream);
   if (role_.primary && status_ != nullptr) {
-    halts_ = std::make_unique<NodeHalts>(store_, status_, node_->temporary_path());
+    halts_ = std::make_unique<NodeHalts>(store_, status_, sync_, node_->temporary_path());
+  }
+  std::function<void(const std::string&, const std::vector<ltx::Position>&)> on_stored;
+  if (config_.syncs()) {
+    on_stored = [this](const auto& database, const auto& stored) {
+      sync_->Stored(database, stored);
+    };
   }
   auto server = std::make_unique<replication::ReplicationServer>(
       replication::ReplicationServer::Options{
@@ -104,7 +110,7 @@ absl::Status NodeReplication::StartServer() {
           .security = security_,
           .durable = role_.primary && config_.syncs(),
           .proxy = role_.primary ? config_.proxy.url() : "",
-          .on_stored = config_.syncs() ? on_stored_ : nullptr,
+          .on_stored = std::move(on_stored),
           .dial = replication.dial,
           .upstream = upstream,
           .forward_target = halts_.get(),
@@ -170,9 +176,11 @@ NodeReplication::Following NodeReplication::FollowingNow() {
   return following;
 }
 
-std::vector<ltx::Position> NodeReplication::Stored(const std::string& database) const {
+std::vector<ltx::Position> NodeReplication::Stored(const std::string& database,
+                                                   const std::string& but_for) const {
   MutexLock lock(server_mu_);
-  return server_ == nullptr ? std::vector<ltx::Position>() : server_->directory().Stored(database);
+  return server_ == nullptr ? std::vector<ltx::Position>()
+                            : server_->directory().Stored(database, but_for);
 }
 
 bool NodeReplication::AwaitConfirmation(std::chrono::milliseconds limit,

@@ -25,6 +25,7 @@
 #include "daemon/node_chain.h"
 #include "daemon/node_halts.h"
 #include "daemon/node_security.h"
+#include "daemon/node_sync.h"
 #include "daemon/replication/replication_client.h"
 #include "daemon/replication/replication_server.h"
 #include "daemon/store/applier.h"
@@ -40,10 +41,6 @@ class NodeReplication {
     std::string cluster_id{};  // a replica's; empty: it joins its primary's
     std::string upstream{};    // a replica's: whom it follows; empty: not known yet, or `accept`
   };
-  // Called on a thread of its own when a replica has confirmed something of a database, with what
-  // each replica has stored of it.
-  using OnStored =
-      std::function<void(const std::string& database, const std::vector<ltx::Position>& stored)>;
   // A replica's, whose apps write: what the primary says of that (ReplicationClient::Options).
   struct Forwarding {
     std::function<void(replication::Body body)> heard{};
@@ -51,12 +48,12 @@ class NodeReplication {
   };
   // All must outlive this.  status: null on a primary whose replicas do not write.
   NodeReplication(const Config& config, Role role, store::NodeDirectory* node, store::Store* store,
-                  OnStored on_stored, session::StatusFile* status, Forwarding forwarding)
+                  NodeSync* sync, session::StatusFile* status, Forwarding forwarding)
       : config_(config),
         role_(std::move(role)),
         node_(node),
         store_(store),
-        on_stored_(std::move(on_stored)),
+        sync_(sync),
         status_(status),
         forwarding_(std::move(forwarding)) {}
   ~NodeReplication() { Stop(); }
@@ -89,8 +86,9 @@ class NodeReplication {
     std::optional<uint64_t> lag_ms{};  // as in StatusJson
   };
   Following FollowingNow();
-  // What each replica has confirmed of a database.  Likewise.
-  std::vector<ltx::Position> Stored(const std::string& database) const EXCLUDES(server_mu_);
+  // What each replica, but for that node, has confirmed of a database.  Likewise.
+  std::vector<ltx::Position> Stored(const std::string& database, const std::string& but_for) const
+      EXCLUDES(server_mu_);
 
   // Returns when is_so(), which is asked at first and whenever a replica has confirmed something,
   // or after limit; whether it is so.  With the thread of Start.
@@ -119,7 +117,7 @@ class NodeReplication {
   const Role role_;
   store::NodeDirectory* const node_;
   store::Store* const store_;
-  const OnStored on_stored_;
+  NodeSync* const sync_;
   session::StatusFile* const status_;
   const Forwarding forwarding_;
   replication::Security security_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -106,7 +107,7 @@ uint32_t NodeSync::AtSync(store::Store::Entry& entry, const session::GateRequest
     if (request.waited < std::max(rule.timeout, config_.write_timeout)) return EBUSY;
     return Unconfirmed(name, "it is not in the chain");
   }
-  const std::vector<ltx::Position> stored = stored_(name);
+  const std::vector<ltx::Position> stored = stored_(name, "");
   if (MayPass(name, *entry.database, stored)) return 0;
   const ltx::TxId tip = entry.database->log().tip().txid;
   if (Count(*entry.database, stored, tip) >= rule.replicas) {
@@ -124,8 +125,43 @@ uint32_t NodeSync::AtSync(store::Store::Entry& entry, const session::GateRequest
     MutexLock lock(mu_);
     StateOf(name).waiters.push_back({.id = id, .txid = tip, .respond = std::move(respond)});
   }
-  Stored(name, stored_(name));  // it may have come since the count
+  Stored(name, stored_(name, ""));  // it may have come since the count
   return 0;
+}
+
+// The replica that has made it has stored it when its app is told: one of those that are wanted.
+NodeSync::Verdict NodeSync::AtForwarded(Forwarded* commit, std::chrono::nanoseconds now) {
+  const db::Database& database = *commit->database;
+  const std::string& name = database.name();
+  const SyncConfig& rule = config_.SyncOf(name);
+  if (rule.replicas == 0) return Verdict::kEnough;
+  const std::vector<ltx::Position> stored = stored_(name, "");
+  if (MayPass(name, database, stored)) return Verdict::kEnough;
+  const bool enough = Count(database, stored, commit->txid) >= rule.replicas;
+  const size_t others = Count(database, stored_(name, commit->node_id), commit->txid);
+  MutexLock lock(mu_);
+  State& state = StateOf(name);
+  if (enough || others + 1 >= rule.replicas) {
+    ++counters_.confirmed;
+    return enough ? Verdict::kEnough : Verdict::kIfDurable;
+  }
+  state.forwarded += commit->waits ? 0 : 1;
+  commit->waits = true;
+  if (now - commit->since < rule.timeout) return Verdict::kWait;
+  counters_.timeouts += commit->late ? 0 : 1;
+  commit->late = true;
+  if (!rule.degrade) {
+    LogWait(name, state);
+    return Verdict::kWait;
+  }
+  Degrade(name, state, commit->txid);
+  return Verdict::kEnough;
+}
+
+void NodeSync::Forget(Forwarded* commit) {
+  if (!std::exchange(commit->waits, false)) return;
+  MutexLock lock(mu_);
+  --StateOf(commit->database->name()).forwarded;
 }
 
 void NodeSync::Stored(const std::string& database, const std::vector<ltx::Position>& stored) {
@@ -171,6 +207,10 @@ void NodeSync::Ended(const std::string& name, uint64_t id, std::optional<uint32_
     if (late.overdue) LogWait(name, state);
     return;
   }
+  Degrade(name, state, txid);
+}
+
+void NodeSync::Degrade(const std::string& name, State& state, ltx::TxId txid) {
   ++counters_.degraded;
   if (state.degraded) return;
   state.degraded = true;
@@ -184,12 +224,13 @@ nlohmann::json NodeSync::StatusJson(const store::Store::Entry& entry) {
   const std::string& name = entry.database->name();
   const SyncConfig& rule = config_.SyncOf(name);
   if (rule.replicas == 0 || entry.primary == nullptr) return {};
-  const size_t stored_by = Count(*entry.database, stored_(name), entry.database->log().tip().txid);
+  const size_t stored_by =
+      Count(*entry.database, stored_(name, ""), entry.database->log().tip().txid);
   MutexLock lock(mu_);
   const State& state = StateOf(name);
   return {{"replicas", rule.replicas},
           {"stored_by", stored_by},
-          {"waiting", state.waiters.size()},
+          {"waiting", state.waiters.size() + state.forwarded},
           {"degraded", state.degraded}};
 }
 

@@ -1,7 +1,7 @@
 // NodeSync: synchronous commit (docs/CLUSTER.md, 11).  A commit of a database with `sync: N` is
 // answered when N replicas have stored it durably, or as `on-timeout` says.
 //
-// AtSync belongs to the main thread; all else to any.
+// AtSync belongs to the main thread; what concerns one Forwarded to one thread; all else to any.
 
 #pragma once
 
@@ -26,8 +26,24 @@ namespace litefs {
 
 class NodeSync {
  public:
-  // Of a database: what each replica has stored durably, as far as it has said so; one a node.
-  using StoredPositions = std::function<std::vector<ltx::Position>(const std::string& database)>;
+  // Of a database: what each replica, but for the node but_for, has stored durably, as far as it
+  // has said so; one a node.
+  using StoredPositions = std::function<std::vector<ltx::Position>(const std::string& database,
+                                                                   const std::string& but_for)>;
+  // A transaction that an app on a replica has made, and which is in the chain here.
+  struct Forwarded {
+    const db::Database* database = nullptr;
+    ltx::TxId txid = 0;
+    std::string node_id;                // that replica
+    std::chrono::nanoseconds since{0};  // Clock::Boot
+    bool waits = false;                 // the rest is NodeSync's
+    bool late = false;
+  };
+  enum class Verdict {
+    kWait,
+    kEnough,     // have stored it, or it is not waited for
+    kIfDurable,  // if that replica has, which has not said so
+  };
   // All must outlive this.
   NodeSync(const Config* config, StoredPositions stored)
       : config_(*config), stored_(std::move(stored)) {}
@@ -38,6 +54,9 @@ class NodeSync {
   // session::Gate, of a kSync.
   uint32_t AtSync(store::Store::Entry& entry, const session::GateRequest& request,
                   const session::Defer& defer) EXCLUDES(mu_);
+  // Whether enough replicas have it; asked again while they have not.  Then Forget.
+  Verdict AtForwarded(Forwarded* commit, std::chrono::nanoseconds now) EXCLUDES(mu_);
+  void Forget(Forwarded* commit) EXCLUDES(mu_);
   // A replica has stored something of this database; now they have this.
   void Stored(const std::string& database, const std::vector<ltx::Position>& stored) EXCLUDES(mu_);
   // The databases go, and with them all sessions.  REQUIRES: Stored is not called until AtSync is.
@@ -58,6 +77,7 @@ class NodeSync {
     const SyncConfig* rule = nullptr;
     const db::Database* database = nullptr;  // null: nobody has asked yet
     std::vector<Waiter> waiters;
+    size_t forwarded = 0;  // that wait
     bool degraded = false;
     ltx::TxId degraded_txid = 0;            // the commit that was not waited for any longer
     std::chrono::nanoseconds logged_at{0};  // Clock::Boot; 0: never
@@ -84,6 +104,7 @@ class NodeSync {
                              const std::string& name, uint64_t id);
   void Ended(const std::string& name, uint64_t id, std::optional<uint32_t> error, Lateness late)
       EXCLUDES(mu_);
+  void Degrade(const std::string& name, State& state, ltx::TxId txid) REQUIRES(mu_);
   void LogWait(const std::string& name, State& state) REQUIRES(mu_);
 
   const Config& config_;

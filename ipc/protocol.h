@@ -88,10 +88,12 @@ struct DirtyRange {
 };
 static_assert(sizeof(DirtyRange) == 16);
 
-// Flags of kPrepare and kCommit.
+// Flags of kPrepare, kCommit and kForward.
 inline constexpr uint64_t kFlagSynced = 1;   // the app syncs the database: sync the LTX file too
 inline constexpr uint64_t kFlagUnknown = 2;  // ranges were lost (daemon restart): compare all pages
 inline constexpr uint64_t kFlagRecheck = 4;  // no commit is claimed (lock release, MEMORY, OFF)
+// The shim knows that EAGAIN is no answer to a commit on a replica: it asks again.
+inline constexpr uint64_t kFlagAsksAgain = 8;
 
 enum class DrainReason : uint32_t { kRestart = 1, kTruncate = 2, kUnlink = 3 };
 

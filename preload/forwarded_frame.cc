@@ -45,8 +45,11 @@ bool Call::FinishFrame() {
   {
     ErrnoGuard keep_errno;
     Reentry reentry;
+    do {  // others have their turns in between
+      FutexLockHolder hold(db_->lock);
+      rc = SessionChannel(*db_).ForwardFrame();
+    } while (rc == -EAGAIN);
     FutexLockHolder hold(db_->lock);
-    rc = SessionChannel(*db_).ForwardFrame();
     db_->frame_held = false;
     const auto size = static_cast<long>(sizeof(db_->frame_header));
     if (rc == 0) {

@@ -359,15 +359,16 @@ void SessionChannel::Unlock() {
 int SessionChannel::ForwardFrame() {
   const int64_t deadline = ipc::MonotonicNow() + kReplyTimeoutNs;
   const uint64_t id = ++session_.last_request;
-  const ipc::Forward message{.id = id,
-                             .flags = db_.log_unsynced.load() ? 0 : ipc::kFlagSynced,
-                             .offset = db_.frame_offset,
-                             .pgno = LoadBig32(db_.frame_header),
-                             .size_pages = LoadBig32(db_.frame_header + 4)};
+  const ipc::Forward message{
+      .id = id,
+      .flags = ipc::kFlagAsksAgain | (db_.log_unsynced.load() ? 0 : ipc::kFlagSynced),
+      .offset = db_.frame_offset,
+      .pgno = LoadBig32(db_.frame_header),
+      .size_pages = LoadBig32(db_.frame_header + 4)};
   int rc = Living() ? Send(message, deadline) : -ENOTCONN;
   if (rc == 0) rc = Await(id, deadline);
   if (rc < 0) Drop();
-  return rc < 0 ? -EIO : -rc;
+  return rc < 0 ? -EIO : -rc;  // -EAGAIN: not known yet
 }
 
 // The daemon takes its locks as open-file-description locks (l_pid -1), on a primary only while it
@@ -445,7 +446,8 @@ void SessionChannel::Prepare(bool synced) {
 // One try: -errno if the session failed on the way, else 0 and the daemon's answer.
 int SessionChannel::CommitOnce(uint64_t flags, int64_t deadline, int* answer) {
   const uint64_t id = ++session_.last_request;
-  flags |= (db_.synced ? ipc::kFlagSynced : 0) | (db_.unknown ? ipc::kFlagUnknown : 0);
+  flags |= ipc::kFlagAsksAgain | (db_.synced ? ipc::kFlagSynced : 0) |
+           (db_.unknown ? ipc::kFlagUnknown : 0);
   const ipc::Commit message{
       .id = id, .flags = flags, .ranges = ipc::RangesView(db_.pending.ranges())};
   int rc = Send(message, deadline);
@@ -476,6 +478,7 @@ int SessionChannel::Commit(uint64_t flags, bool wait) {
       Done(EIO);  // it took too long: now the daemon says whether this is a commit or a rollback
       continue;
     }
+    if (rc == 0 && answer == EAGAIN && db_.forwards.load()) continue;  // not known yet
     if (rc == 0 && answer != 0) ReturnToPending();
     if (rc == 0) return -answer;
     if (rc == -ETIMEDOUT || RefusedForGood() || ipc::MonotonicNow() >= give_up) {

@@ -31,7 +31,8 @@ class SessionChannel {
   // A write lock that was asked for was refused, or (forwards) has been given back.
   void LockRefused();
   void Unlock();
-  // A commit frame but for its header is written: the primary's word on it, 0 or -errno.
+  // A commit frame but for its header is written: the primary's word on it, 0 or -errno.  -EAGAIN:
+  // not known yet; ask again, without the lock in between.
   int ForwardFrame();
   // Whether a lock that was refused is the daemon's for a moment, so that asking again will help.
   bool DaemonHolds(int fd, const struct flock& lock);

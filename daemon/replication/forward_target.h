@@ -3,6 +3,9 @@
 
 #pragma once
 
+#include <chrono>
+#include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -11,6 +14,16 @@
 #include "ltx/types.h"
 
 namespace litefs::replication {
+
+// When the replica that has made a transaction, which is in the chain now, may be told so.
+class Confirmation {
+ public:
+  virtual ~Confirmation() = default;
+  // None: not yet, look again.  Else as Forwarded::durable_within_ms.
+  virtual std::optional<std::chrono::milliseconds> Look() = 0;
+  // After that: it waits for other replicas only, on a node that reigns.
+  virtual bool WaitsForReplicas() const = 0;
+};
 
 class ForwardTarget {
  public:
@@ -31,6 +44,11 @@ class ForwardTarget {
   // Whether the chain has a transaction that ends there.  An error: that cannot be said yet.
   virtual absl::StatusOr<bool> HasReached(const std::string& database,
                                           const ltx::Position& end) = 0;
+
+  // Of a transaction that is in the chain and ends there, which this node of the cluster has made.
+  virtual std::unique_ptr<Confirmation> Confirm(const std::string& database,
+                                                const ltx::Position& end,
+                                                const std::string& node_id) = 0;
 
   // An unlinked temporary file, for a transaction that arrives.
   virtual absl::StatusOr<UniqueFd> SpoolFile() = 0;

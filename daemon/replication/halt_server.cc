@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <variant>
 
@@ -23,6 +24,9 @@ constexpr milliseconds kTtl{3000};
 constexpr milliseconds kLocalTurn{25};
 // While a lock is held: how often it is looked whether a local app waits for it.
 constexpr milliseconds kLookAtApps{10};
+// While a transaction waits for replicas: how often its own is told so, and time is looked at.
+constexpr milliseconds kTellEvery{1000};
+constexpr milliseconds kLookAtWaits{20};
 // Between two tries for a database that a local app writes: from the first, doubling to the second.
 constexpr milliseconds kFirstRetry{1};
 constexpr milliseconds kLastRetry{8};
@@ -70,6 +74,12 @@ std::vector<HaltServer::Answer> HaltServer::TakeAnswers() {
   return std::exchange(answers_, {});
 }
 
+void HaltServer::Stored() {
+  MutexLock lock(mu_);
+  stored_ = true;
+  changed_.NotifyAll();
+}
+
 void HaltServer::Close(bool closed) {
   MutexLock lock(mu_);
   closed_ = closed;
@@ -102,16 +112,18 @@ void HaltServer::Run() {
   }
   for (const auto& [database, held] : held_) target_->EndHalt(database);
   held_.clear();
+  accepted_.clear();
 }
 
 // False: it is to end.
 bool HaltServer::Wait() {
   Time next = std::min(table_.NextDeadline(), retry_at_);
   if (!held_.empty()) next = std::min(next, Now() + Time(kLookAtApps));
+  if (!accepted_.empty()) next = std::min(next, Now() + Time(kLookAtWaits));
   const Time left = next == Time::max() ? Time(0) : std::max(next - Now(), Time(0));
   const auto deadline = std::chrono::steady_clock::now() + left;
   MutexLock lock(mu_);
-  while (!stopping_ && requests_.empty() && closed_ == closed_here_) {
+  while (!stopping_ && requests_.empty() && closed_ == closed_here_ && !stored_) {
     if (next == Time::max()) {
       changed_.Wait(mu_);
     } else if (!changed_.WaitUntil(mu_, deadline)) {
@@ -119,6 +131,7 @@ bool HaltServer::Wait() {
     }
   }
   closed_here_ = closed_;
+  stored_ = false;
   return !stopping_;
 }
 
@@ -166,6 +179,7 @@ void HaltServer::Turn(Time now) {
     }
     EndLock(database, "it has run out");
   }
+  std::erase_if(accepted_, [&](Accepted& accepted) { return TryAcknowledge(accepted, now); });
   if (now >= retry_at_) retry_at_ = Time::max();
   for (const std::string& database : table_.Databases()) {
     Grant(database, now);
@@ -224,6 +238,7 @@ void HaltServer::EndLock(const std::string& database, const std::string& why) {
 void HaltServer::Drop(const std::string& session) {
   for (const std::string& database : table_.EndSession(session)) EndLock(database, "");
   nodes_.erase(session);
+  std::erase_if(accepted_, [&](const Accepted& accepted) { return accepted.session == session; });
 }
 
 // A node has one session at a time: what it had in an earlier one is over.
@@ -305,10 +320,8 @@ void HaltServer::On(const Request& request, const Forward& forward) {
     MutexLock guard(mu_);
     ++counters_.accepted;
   }
-  Send(request.session, Forwarded{.request = forward.request,
-                                  .outcome = Outcome::kAccepted,
-                                  .received_bytes = whole.received_bytes,
-                                  .text = ""});
+  Acknowledge(request, forward.database, *end,
+              {.request = forward.request, .received_bytes = whole.received_bytes, .text = ""});
 }
 
 absl::Status HaltServer::Take(const Forward& forward, const std::vector<std::byte>& payload,
@@ -334,9 +347,42 @@ void HaltServer::On(const Request& request, const AskOutcome& ask) {
   EndOtherSessions(request);
   const absl::StatusOr<bool> reached = target_->HasReached(ask.database, ask.end);
   if (!reached.ok()) return;  // it is asked again
-  Send(request.session, Forwarded{.request = ask.request,
-                                  .outcome = *reached ? Outcome::kAccepted : Outcome::kRefused,
-                                  .text = *reached ? "" : "it is not in the chain"});
+  if (*reached) return Acknowledge(request, ask.database, ask.end, {.request = ask.request});
+  Send(request.session,
+       Forwarded{
+           .request = ask.request, .outcome = Outcome::kRefused, .text = "it is not in the chain"});
+}
+
+// With synchronous commit it may have to wait.  A replica that asks again need not: it is told.
+void HaltServer::Acknowledge(const Request& request, const std::string& database,
+                             const ltx::Position& end, Forwarded answer) {
+  const auto before = std::find_if(accepted_.begin(), accepted_.end(), [&](const Accepted& other) {
+    return other.session == request.session && other.database == database;
+  });
+  if (before != accepted_.end() && before->answer.request == answer.request) return;
+  if (before != accepted_.end()) accepted_.erase(before);
+  Accepted accepted{.session = request.session,
+                    .database = database,
+                    .answer = std::move(answer),
+                    .confirmation = target_->Confirm(database, end, request.node_id),
+                    .told = Now()};
+  if (!TryAcknowledge(accepted, Now())) accepted_.push_back(std::move(accepted));
+}
+
+bool HaltServer::TryAcknowledge(Accepted& accepted, Time now) {
+  const std::optional<milliseconds> durable_within = accepted.confirmation->Look();
+  if (durable_within) {
+    accepted.answer.outcome = Outcome::kAccepted;
+    accepted.answer.durable_within_ms = static_cast<uint64_t>(durable_within->count());
+    Send(accepted.session, accepted.answer);
+    return true;
+  }
+  if (now - accepted.told >= kTellEvery && accepted.confirmation->WaitsForReplicas()) {
+    accepted.told = now;
+    accepted.answer.outcome = Outcome::kWaits;
+    Send(accepted.session, accepted.answer);
+  }
+  return false;
 }
 
 // ---- Answers

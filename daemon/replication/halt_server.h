@@ -12,6 +12,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -70,6 +71,8 @@ class HaltServer {
     Handle({.session = session, .node_id = "", .body = {}, .over = true});
   }
   std::vector<Answer> TakeAnswers() EXCLUDES(mu_);
+  // A replica has stored something: who waits for that may be answered.
+  void Stored() EXCLUDES(mu_);
   // Grants no lock and calls those in that are out, until it is lifted.
   void Close(bool closed) EXCLUDES(mu_);
   std::vector<HaltStatus> Status() const EXCLUDES(mu_);
@@ -90,6 +93,15 @@ class HaltServer {
     Incoming incoming;
   };
 
+  // A transaction that is in the chain, and whose replica is not told so yet.
+  struct Accepted {
+    std::string session;
+    std::string database;
+    Forwarded answer;
+    std::unique_ptr<Confirmation> confirmation;
+    Time told{};  // when it was last said that it waits
+  };
+
   void Run();
   bool Wait() EXCLUDES(mu_);
   void TakeRequests() EXCLUDES(mu_);
@@ -102,6 +114,9 @@ class HaltServer {
   void On(const Request& request, const EndHalt& end);
   void On(const Request& request, const Forward& forward);
   void On(const Request& request, const AskOutcome& ask);
+  void Acknowledge(const Request& request, const std::string& database, const ltx::Position& end,
+                   Forwarded answer);
+  bool TryAcknowledge(Accepted& accepted, Time now);
   absl::Status Take(const Forward& forward, const std::vector<std::byte>& payload,
                     Incoming* incoming);
   void EndLock(const std::string& database, const std::string& why);
@@ -120,6 +135,7 @@ class HaltServer {
   Time retry_at_ = Time::max();               // a database that a local app keeps
   Time retry_pause_{};
   bool closed_here_ = false;
+  std::vector<Accepted> accepted_;  // at most one of a session and database
 
   mutable Mutex mu_;
   CondVar changed_;
@@ -130,6 +146,7 @@ class HaltServer {
   std::vector<Time> shown_since_ GUARDED_BY(mu_);
   Counters counters_ GUARDED_BY(mu_);
   bool closed_ GUARDED_BY(mu_) = false;
+  bool stored_ GUARDED_BY(mu_) = false;
   bool stopping_ GUARDED_BY(mu_) = false;
   std::thread thread_;
 };

@@ -202,12 +202,12 @@ void Fields(V& v, const Forward& b) {
 template <class V>
 void Fields(V& v, Forwarded& b) {
   v.Uint(b.request), v.Code(b.outcome), v.Uint(b.received_bytes);
-  v.Text(b.text, kMaxRefusalTextBytes);
+  v.Text(b.text, kMaxRefusalTextBytes), v.Uint(b.durable_within_ms);
 }
 template <class V>
 void Fields(V& v, const Forwarded& b) {
   v.Uint(b.request), v.Code(b.outcome), v.Uint(b.received_bytes);
-  v.Text(b.text, kMaxRefusalTextBytes);
+  v.Text(b.text, kMaxRefusalTextBytes), v.Uint(b.durable_within_ms);
 }
 template <class V>
 void Fields(V& v, AskOutcome& b) {
@@ -360,7 +360,7 @@ const char* DefectOf(const Forward& forward) {
   return DefectOf(forward.file);
 }
 const char* DefectOf(const Forwarded& forwarded) {
-  const bool known = forwarded.outcome >= Outcome::kMore && forwarded.outcome <= Outcome::kRefused;
+  const bool known = forwarded.outcome >= Outcome::kMore && forwarded.outcome <= Outcome::kWaits;
   return known ? nullptr : "unknown outcome";
 }
 const char* DefectOf(const AskOutcome& ask) { return ask.request == 0 ? "request id 0" : nullptr; }

@@ -21,7 +21,7 @@
 namespace litefs::replication {
 
 // Bump when the meaning or the layout of any message but Refused changes.
-inline constexpr uint64_t kWireVersion = 6;
+inline constexpr uint64_t kWireVersion = 7;
 
 // ---- Limits
 // --------------------------------------------------------------------------------------
@@ -314,6 +314,7 @@ enum class Outcome : uint64_t {
   kMore = 1,      // what has come is stored: send on
   kAccepted = 2,  // the transaction is part of the chain
   kRefused = 3,   // it is not, and will not be
+  kWaits = 4,     // it is, and waits for other replicas (synchronous commit); asked for no more
 };
 
 // Primary: what became of a Forward, or of what an AskOutcome names.
@@ -322,6 +323,9 @@ struct Forwarded {
   Outcome outcome = Outcome::kRefused;
   uint64_t received_bytes = 0;
   std::string text{};
+  // kAccepted: it counts as stored by the replica that made it, if it is durable there so soon
+  // after that one asked; else it must ask again when it is.  0: it does not matter.
+  uint64_t durable_within_ms = 0;
   friend bool operator==(const Forwarded&, const Forwarded&) = default;
 };
 

@@ -43,12 +43,14 @@ void PeerDirectory::Acknowledged(const std::string& key, const std::string& data
   if (on_acknowledged_ != nullptr) on_acknowledged_(database);
 }
 
-std::vector<ltx::Position> PeerDirectory::Stored(const std::string& database) const {
+std::vector<ltx::Position> PeerDirectory::Stored(const std::string& database,
+                                                 const std::string& but_for) const {
   std::map<std::string_view, ltx::Position> by_node;
   MutexLock lock(mu_);
   for (const auto& [key, entry] : peers_) {
     const auto it = entry.acknowledged.find(database);
     if (it == entry.acknowledged.end()) continue;
+    if (!but_for.empty() && entry.node_id == but_for) continue;
     ltx::Position& most = by_node[entry.node_id];
     if (it->second.txid >= most.txid) most = it->second;
   }

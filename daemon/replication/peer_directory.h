@@ -37,8 +37,10 @@ class PeerDirectory {
   void ForgetDatabase(const std::string& database) EXCLUDES(mu_);
 
   std::vector<PeerStatus> Snapshot() const EXCLUDES(mu_);
-  // What each node has confirmed of a database: the most, if it is connected more than once.
-  std::vector<ltx::Position> Stored(const std::string& database) const EXCLUDES(mu_);
+  // What each node, but for one, has confirmed of a database: the most, if it is connected more
+  // than once.
+  std::vector<ltx::Position> Stored(const std::string& database,
+                                    const std::string& but_for = "") const EXCLUDES(mu_);
   // How often anything has been confirmed; and returns when that is not seen any more, or after the
   // time-out.
   uint64_t acknowledgements() const EXCLUDES(mu_);

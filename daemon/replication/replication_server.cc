@@ -76,6 +76,7 @@ absl::Status ReplicationServer::Start() {
   if (options_.on_stored != nullptr) {
     peers_.set_on_acknowledged([this](const std::string& database) {
       options_.on_stored(database, peers_.Stored(database));
+      if (halts_ != nullptr) halts_->Stored();
     });
   }
   if (halts_ != nullptr) halts_->Start();

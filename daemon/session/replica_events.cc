@@ -24,11 +24,16 @@ bool HandleRanges(const ReplicaEvent& event, std::string_view message, bool prep
   return true;
 }
 
+ReplicaWrites::CommitOptions OptionsOf(uint64_t flags) {
+  return {.sync = (flags & ipc::kFlagSynced) != 0,
+          .asks_again = (flags & ipc::kFlagAsksAgain) != 0};
+}
+
 bool HandleCommit(const ReplicaEvent& event, std::string_view message) {
   ipc::Commit commit;
   if (!ipc::Decode(message, &commit)) return false;
   AddRanges(event, commit.ranges, commit.flags);
-  event.writes->Commit(event.session, event.entry, (commit.flags & ipc::kFlagSynced) != 0,
+  event.writes->Commit(event.session, event.entry, OptionsOf(commit.flags),
                        event.answer_to(commit.id));
   return true;
 }
@@ -39,7 +44,7 @@ bool HandleForward(const ReplicaEvent& event, std::string_view message) {
   event.writes->CommitWal(
       event.session, event.entry,
       {.offset = forward.offset, .pgno = forward.pgno, .size_pages = forward.size_pages},
-      (forward.flags & ipc::kFlagSynced) != 0, event.answer_to(forward.id));
+      OptionsOf(forward.flags), event.answer_to(forward.id));
   return true;
 }
 

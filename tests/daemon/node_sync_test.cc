@@ -4,9 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cerrno>
+#include <optional>
 
 #include "common/clock.h"
+#include "daemon/forwarded_commit.h"
+#include "daemon/session/status_file.h"
 #include "tests/support/replica_support.h"
 
 namespace litefs {
@@ -65,7 +69,10 @@ class NodeSyncTest : public ::testing::Test {
   store::Store::Entry* entry_ = nullptr;
   ltx::Position first_;
   std::vector<ltx::Position> stored_;
-  NodeSync sync_{&config_, [this](const std::string&) { return stored_; }};
+  std::vector<ltx::Position> others_;
+  NodeSync sync_{&config_, [this](const std::string&, const std::string& but_for) {
+                   return but_for.empty() ? stored_ : others_;
+                 }};
   session::GateRequest request_;
   std::optional<session::Deferral> deferral_;
   std::vector<uint32_t> answers_;
@@ -159,6 +166,95 @@ TEST_F(NodeSyncTest, AnAppThatIsGoneDoesNotWait) {
   deferral_->on_end(std::nullopt);
   Store({tip(), tip()});
   EXPECT_TRUE(answers_.empty());
+}
+
+// ---- What an app on a replica has written
+// ----------------------------------------------------------------------------------
+
+class ForwardedSyncTest : public NodeSyncTest {
+ protected:
+  ~ForwardedSyncTest() override { sync_.Forget(&commit_); }
+  NodeSync::Verdict Look(milliseconds waited = milliseconds(0)) {
+    return sync_.AtForwarded(&commit_, seconds(100) + waited);
+  }
+
+  NodeSync::Forwarded commit_{
+      .database = entry_->database.get(), .txid = 2, .node_id = "writer", .since = seconds(100)};
+};
+
+TEST_F(ForwardedSyncTest, TheReplicaThatMadeItCountsOnce) {
+  EXPECT_EQ(Look(), NodeSync::Verdict::kWait);
+  EXPECT_EQ(sync_.StatusJson(*entry_)["waiting"], 1);
+  stored_ = {tip(), first_};  // it says itself that it has it
+  others_ = {first_};
+  EXPECT_EQ(Look(), NodeSync::Verdict::kWait) << "that is one replica";
+  stored_ = {first_, tip()};
+  others_ = {tip()};
+  EXPECT_EQ(Look(), NodeSync::Verdict::kIfDurable);
+  stored_ = {tip(), tip()};
+  EXPECT_EQ(Look(), NodeSync::Verdict::kEnough);
+  sync_.Forget(&commit_);
+  EXPECT_EQ(sync_.StatusJson(*entry_)["waiting"], 0);
+  EXPECT_EQ(Counters()["sync_timeouts"], 0);
+}
+
+TEST_F(ForwardedSyncTest, OneReplicaIsTheOneThatMadeIt) {
+  config_.sync.replicas = 1;
+  EXPECT_EQ(Look(), NodeSync::Verdict::kIfDurable);
+  EXPECT_EQ(Counters()["sync_commits"], 1);
+  config_.sync.replicas = 0;
+  EXPECT_EQ(Look(), NodeSync::Verdict::kEnough);
+  EXPECT_EQ(Counters()["sync_commits"], 1);
+}
+
+TEST_F(ForwardedSyncTest, AnotherBranchDoesNotCount) {
+  stored_ = others_ = {{.txid = 9, .checksum = ltx::kChecksumFlag | 5}};
+  EXPECT_EQ(Look(), NodeSync::Verdict::kWait);
+}
+
+TEST_F(ForwardedSyncTest, WaitsOnAfterTheTimeout) {
+  EXPECT_EQ(Look(seconds(10)), NodeSync::Verdict::kWait);
+  EXPECT_EQ(Look(seconds(60)), NodeSync::Verdict::kWait);
+  EXPECT_EQ(Counters()["sync_timeouts"], 1);
+  EXPECT_EQ(sync_.StatusJson(*entry_)["degraded"], false);
+}
+
+TEST_F(ForwardedSyncTest, DegradesAndComesBack) {
+  config_.sync.degrade = true;
+  EXPECT_EQ(Look(milliseconds(9999)), NodeSync::Verdict::kWait);
+  EXPECT_EQ(Look(seconds(10)), NodeSync::Verdict::kEnough);
+  EXPECT_EQ(sync_.StatusJson(*entry_)["degraded"], true);
+  EXPECT_EQ(Counters()["sync_timeouts"], 1);
+  EXPECT_EQ(Look(), NodeSync::Verdict::kEnough) << "later ones do not wait";
+  EXPECT_EQ(Ask(), 0) << "nor do those of apps here";
+  EXPECT_EQ(Counters()["sync_degraded_commits"], 3);
+  Store({tip(), tip()});
+  EXPECT_EQ(sync_.StatusJson(*entry_)["degraded"], false);
+}
+
+// ---- ForwardedCommit
+// ----------------------------------------------------------------------------------
+
+TEST_F(ForwardedSyncTest, NothingIsSaidPastTheLease) {
+  const auto status = *session::StatusFile::Open(home_.path() + "/status");
+  std::atomic<uint64_t>& deadline = status->status().lease_deadline_ns;
+  ForwardedCommit commit(&sync_, status.get(), entry_->database.get(), 2, "writer");
+  deadline = ipc::kNoDeadline;
+  EXPECT_EQ(commit.Look(), std::nullopt);
+  EXPECT_TRUE(commit.WaitsForReplicas());
+  EXPECT_EQ(sync_.StatusJson(*entry_)["waiting"], 1);
+  others_ = {tip()};
+  EXPECT_GT(commit.Look(), seconds(60)) << "nobody else reigns";
+  const auto now = [] { return static_cast<uint64_t>(SystemClock().Boot().count()); };
+  deadline = now() + 5'000'000'000;
+  EXPECT_LE(commit.Look(), seconds(5));
+  EXPECT_GT(commit.Look(), seconds(1));
+  deadline = now();
+  EXPECT_EQ(commit.Look(), std::nullopt);
+  EXPECT_FALSE(commit.WaitsForReplicas());
+  deadline = now() + 5'000'000'000;
+  stored_ = {tip(), tip()};
+  EXPECT_EQ(commit.Look(), milliseconds(0)) << "the replica has said itself that it is durable";
 }
 
 }  // namespace

@@ -38,7 +38,7 @@ std::vector<Body> AllBodies() {
           EndHalt{2, 1},
           RecallHalt{2, true, "why"},
           Forward{3, 2, "app.db", kFile, true, 4710, 9},
-          Forwarded{3, Outcome::kAccepted, 4711, "fine"},
+          Forwarded{3, Outcome::kAccepted, 4711, "fine", 800},
           AskOutcome{4, "app.db", {5, 6}}};
 }
 
@@ -75,20 +75,20 @@ TEST(ReplicationMessage, SurvivesARoundTrip) {
 
 // The bytes are the contract with other versions of this program.
 TEST(ReplicationMessage, HasTheDocumentedBytes) {
-  EXPECT_EQ(std::string("\x99\x06\x08\xa1"
+  EXPECT_EQ(std::string("\x99\x07\x08\xa1"
                         "c\x02\x03\x01\xa4"
                         "a.db\x05",
                         14),
             Encode({"c", 2, 3}, Current{1, "a.db", {5, 6}}).substr(0, 14));
-  EXPECT_EQ(std::string("\x96\x06\x0b\xa1"
+  EXPECT_EQ(std::string("\x96\x07\x0b\xa1"
                         "c\x02\x03\x04",
                         8),
             Encode({"c", 2, 3}, Ping{4}));
-  EXPECT_EQ(std::string("\x98\x06\x11\xa1"
+  EXPECT_EQ(std::string("\x98\x07\x11\xa1"
                         "c\x02\x03\x04\x05\x06",
                         10),
             Encode({"c", 2, 3}, Pong{4, 5, 6}));
-  EXPECT_EQ(std::string("\x96\x06\x12\xa1"
+  EXPECT_EQ(std::string("\x96\x07\x12\xa1"
                         "c\x02\x03\xa1n",
                         9),
             Encode({"c", 2, 3}, Call{"n"}));
@@ -122,7 +122,7 @@ TEST(ReplicationMessage, NamesTheWireVersionThatItDoesNotSpeak) {
   for (const char* header : {"\x92\x01\x01", "\x91\x02", "\x92\x02\x80", "\x92\xcc\xff\x01"}) {
     EXPECT_TRUE(absl::IsUnimplemented(Decode(header).status())) << header;
   }
-  EXPECT_EQ("wire version 1, this node speaks 6", ErrorOf(Decode("\x92\x01\x01")));
+  EXPECT_EQ("wire version 1, this node speaks 7", ErrorOf(Decode("\x92\x01\x01")));
 }
 
 TEST(ReplicationMessage, UnderstandsARefusalOfAnyVersion) {
@@ -221,7 +221,7 @@ TEST(ReplicationMessage, RejectsForwardsThatCannotBe) {
   EXPECT_EQ("malformed message: request id 0", error(Halt{0, "a", 1}));
   EXPECT_EQ("malformed message: request id 0", error(AskOutcome{0, "a", {1, 1}}));
   EXPECT_EQ("malformed message: unknown outcome",
-            error(Forwarded{1, static_cast<Outcome>(4), 0, ""}));
+            error(Forwarded{1, static_cast<Outcome>(5), 0, ""}));
 }
 
 TEST(ReplicationMessage, SurvivesRandomDamage) {
