@@ -231,6 +231,7 @@ absl::Status Daemon::StartLease() {
                                                         .status = status_.get(),
                                                         .node = node_.get(),
                                                         .server = server_.get(),
+                                                        .sync = &sync_,
                                                         .on_fatal = on_fatal});
   static_role_ = std::make_unique<StaticRole>(StaticRole::Parts{.config = &config_,
                                                                 .directory = directory_.get(),

@@ -115,8 +115,10 @@ absl::Status NodeLease::Start() {
           .on_deadline =
               [&page](lease::BootTime deadline) {
                 page.lease_deadline_ns.store(static_cast<uint64_t>(deadline.count()));
-              }},
+              },
+          .on_held = [this](lease::BootTime deadline) { parts_.sync->SetLease(deadline); }},
       std::move(server));
+  parts_.sync->SetLease(lease::BootTime(0));
   keeper_->Start();
   return absl::OkStatus();
 }

@@ -16,6 +16,7 @@
 #include "daemon/config.h"
 #include "daemon/lease/keeper.h"
 #include "daemon/node.h"
+#include "daemon/node_sync.h"
 #include "daemon/session/session_server.h"
 #include "daemon/session/status_file.h"
 #include "daemon/store/node_directory.h"
@@ -31,6 +32,7 @@ class NodeLease {
     session::StatusFile* status = nullptr;
     Node* node = nullptr;
     session::SessionServer* server = nullptr;
+    NodeSync* sync = nullptr;
     // The role could not be changed half-way: the daemon must end.
     std::function<void(const absl::Status&)> on_fatal;
   };

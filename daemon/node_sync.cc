@@ -41,6 +41,8 @@ NodeSync::State& NodeSync::StateOf(const std::string& name) {
   return state;
 }
 
+bool NodeSync::InLease() const { return SystemClock().Boot().count() < lease_until_ns_; }
+
 // The transaction is committed here; whether it is anywhere else will show.
 uint32_t NodeSync::Unconfirmed(const std::string& name, std::string_view why) {
   LogWarn("sync", fmt::format("db={} a commit is not confirmed by its replicas: {}", name, why));
@@ -110,7 +112,8 @@ uint32_t NodeSync::AtSync(store::Store::Entry& entry, const session::GateRequest
   const std::vector<ltx::Position> stored = stored_(name, "");
   if (MayPass(name, *entry.database, stored)) return 0;
   const ltx::TxId tip = entry.database->log().tip().txid;
-  if (Count(*entry.database, stored, tip) >= rule.replicas) {
+  // Past the lease a replica that stores it may be too late: another node reigns without it.
+  if (Count(*entry.database, stored, tip) >= rule.replicas && InLease()) {
     MutexLock lock(mu_);
     ++counters_.confirmed;
     return 0;
@@ -171,7 +174,8 @@ void NodeSync::Stored(const std::string& database, const std::vector<ltx::Positi
   State& state = it->second;
   Restore(database, state, stored);
   std::erase_if(state.waiters, [&](const Waiter& waiter) REQUIRES(mu_) {
-    if (Count(*state.database, stored, waiter.txid) < state.rule->replicas) return false;
+    const bool enough = Count(*state.database, stored, waiter.txid) >= state.rule->replicas;
+    if (!enough || !InLease()) return false;
     ++counters_.confirmed;
     waiter.respond(0);
     return true;

@@ -5,9 +5,11 @@
 
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -57,6 +59,9 @@ class NodeSync {
   // Whether enough replicas have it; asked again while they have not.  Then Forget.
   Verdict AtForwarded(Forwarded* commit, std::chrono::nanoseconds now) EXCLUDES(mu_);
   void Forget(Forwarded* commit) EXCLUDES(mu_);
+  // Until then no other node reigns (Clock::Boot), and what replicas have stored is known to the
+  // election after that.  At first: for ever.
+  void SetLease(std::chrono::nanoseconds until) { lease_until_ns_ = until.count(); }
   // A replica has stored something of this database; now they have this.
   void Stored(const std::string& database, const std::vector<ltx::Position>& stored) EXCLUDES(mu_);
   // The databases go, and with them all sessions.  REQUIRES: Stored is not called until AtSync is.
@@ -104,6 +109,7 @@ class NodeSync {
                              const std::string& name, uint64_t id);
   void Ended(const std::string& name, uint64_t id, std::optional<uint32_t> error, Lateness late)
       EXCLUDES(mu_);
+  bool InLease() const;
   void Degrade(const std::string& name, State& state, ltx::TxId txid) REQUIRES(mu_);
   void LogWait(const std::string& name, State& state) REQUIRES(mu_);
 
@@ -113,6 +119,7 @@ class NodeSync {
   absl::flat_hash_map<std::string, State> states_ GUARDED_BY(mu_);
   Counters counters_ GUARDED_BY(mu_);
   uint64_t last_id_ = 0;  // AtSync's
+  std::atomic<int64_t> lease_until_ns_ = std::numeric_limits<int64_t>::max();
 };
 
 }  // namespace litefs

@@ -263,6 +263,7 @@ void LeaseKeeper::Acquire(const View& view, const Standing& standing,
     MutexLock lock(mu_);
     wants_ = forced_ = false;
     deadline_ = reign->deadline;
+    options_.on_held(deadline_);
     status_.holds = true;
     status_.epoch = reign->epoch;
     status_.owner = self.node_id;
@@ -297,6 +298,7 @@ void LeaseKeeper::EndReign(const std::string& why) {
   status_.owner.clear();
   status_.problem = why;
   candidates_.clear();
+  options_.on_held(BootTime(0));
   options_.on_deadline(BootTime(0));
 }
 
@@ -332,6 +334,7 @@ void LeaseKeeper::Keep() {
   {
     MutexLock lock(mu_);
     deadline_ = *renewed;
+    options_.on_held(deadline_);
     status_.problem.clear();
     writes = status_.writes;
     if (writes) options_.on_deadline(deadline_);
@@ -372,6 +375,7 @@ void LeaseKeeper::GiveBack(const std::string& why) {
   Post([this, why] {
     if (!holds()) return;
     LogWarn("lease", fmt::format("the lease is given back: {}", why));
+    options_.on_held(BootTime(0));
     (void)lease_->Release(std::nullopt, kReleaseTimeout);
     EndReign(why);
     not_before_ = options_.clock->Boot() + options_.ttl;
@@ -421,6 +425,7 @@ void LeaseKeeper::Stop(const Positions& reached) {
   }
   thread_.join();
   Fence();
+  options_.on_held(BootTime(0));
   lease_->Resume();
   const bool reigned = holds();
   const absl::Status status =

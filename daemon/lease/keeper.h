@@ -64,6 +64,8 @@ class LeaseKeeper {
     std::function<void(const std::string& node_id)> on_wish;
     // Apps may write until then; 0: not at all.
     std::function<void(BootTime deadline)> on_deadline;
+    // This node alone reigns until then, whether its apps may write or not; 0: it does not.
+    std::function<void(BootTime deadline)> on_held = [](BootTime /*deadline*/) {};
   };
   using Done = std::function<void(absl::Status)>;
 
