@@ -39,6 +39,7 @@ class Client:
         self.count = 0
         self.invoked = self.committing = False  # of the operation in progress
         self.carried = {}   # database: (version, tip)
+        self.found = False  # and this transaction sees it
         self.known = {}     # (database, register): value as last seen
         self.stopped = False
         signal.signal(signal.SIGTERM, self.stop)
@@ -64,8 +65,14 @@ class Client:
 
     # ---- What a transaction sees ----------------------------------------------------------------
 
-    @staticmethod
-    def tip(connection):
+    def has_carried(self, connection, db):
+        version, tip = self.carried.get(db, (0, None))
+        return tip is None or bool(connection.execute("select 1 from log where version = ? and op = ?",
+                                                      (version, tip)).fetchone())
+
+    def tip(self, connection, db):
+        """The node may have left a branch since this session arrived."""
+        self.found = len(self.nodes) > 1 and self.has_carried(connection, db)
         return connection.execute("select version, op from log order by version desc limit 1").fetchone() or (0, None)
 
     def lists(self, version):
@@ -89,7 +96,7 @@ class Client:
         self.invoke(op, "append", node, db, keys)
         connection.execute("begin immediate")
         epoch = self.epoch(node)
-        version, before = self.tip(connection)
+        version, before = self.tip(connection, db)
         lists = {}
         for key in keys:
             connection.execute("insert into item(key, value) values (?, ?)", (key, op))
@@ -103,7 +110,7 @@ class Client:
         self.invoke(op, "cas", node, db, [key])
         connection.execute("begin immediate")
         epoch = self.epoch(node)
-        version, before = self.tip(connection)
+        version, before = self.tip(connection, db)
         found = self.read_register(connection, key)
         self.known[db, key] = found
         if found != expected:
@@ -123,7 +130,7 @@ class Client:
     def read(self, connection, node, op, db):
         self.invoke(op, "read", node, db, [])
         connection.execute("begin")
-        version, tip = self.tip(connection)
+        version, tip = self.tip(connection, db)
         lists = {key: self.read_list(connection, key) for key in self.lists(version)}
         registers = {key: self.read_register(connection, key) for key in range(REGISTERS)}
         connection.execute("commit")
@@ -144,9 +151,7 @@ class Client:
         end = time.monotonic() + WAIT
         while time.monotonic() < end and not self.stopped:
             try:
-                version, tip = self.carried[db]
-                if tip is None or connection.execute("select 1 from log where version = ? and op = ?",
-                                                     (version, tip)).fetchone():
+                if self.has_carried(connection, db):
                     return
             except sqlite3.OperationalError:
                 pass
@@ -167,7 +172,7 @@ class Client:
             self.arrive(connection, db)
             version, tip, seen = f(connection, node, op, db)
             self.carried[db] = (version, tip)
-            self.record(op=op, type="ok", version=version, tip=tip, carried=len(self.nodes) > 1, **seen)
+            self.record(op=op, type="ok", version=version, tip=tip, carried=self.found, **seen)
         except sqlite3.Error as error:
             if self.invoked:
                 self.refused(connection, op, error)
