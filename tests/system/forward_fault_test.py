@@ -3,8 +3,10 @@
 The cluster goes on after the deadline at the latest, nothing acknowledged is lost, and all nodes end equal. With
 etcd: connections that stay open over a change of the role."""
 
+import collections
 import os
 import signal
+import struct
 import subprocess
 import time
 
@@ -188,6 +190,61 @@ def journal_vanishes(c, primary, replica, database):
     c.check_identical(primary, replica, database)
 
 
+def fired(log):
+    with open(log, "rb") as file:
+        return struct.unpack("II", file.read(8))[1] != 0
+
+
+def insert(c, node, database, row):
+    """What the app was told: "" or the error."""
+    program = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=30).execute('insert into t values(?)', (sys.argv[2],)).connection.commit()"
+    _, _, error = c.run(["/usr/bin/python3", "-c", program, node.path(database), row], shim=True, status=None)
+    return error.strip().split("\n")[-1]
+
+
+def disk_errors(c, mode):
+    """Each file call by which the primary makes a forwarded transaction part of its chain fails once. What was not written is
+    refused; what is in the database already becomes known, and meanwhile the replica asks."""
+    database = "app.db"
+    library = c.build_library("fault", "tests/fault/fault.cc")
+    primary = c.node(f"disk-{mode}-a", **FORWARD)
+    replica = c.node(f"disk-{mode}-b", follows=primary, **FORWARD)
+    primary.sql(database, f"PRAGMA journal_mode = {mode}; CREATE TABLE t(x);")
+    c.check_identical(primary, replica, database)
+    primary.stop()
+    told = collections.Counter()
+    for n in range(1, 60):
+        log = os.path.join(c.scratch, f"fault-{mode}-{n}")
+        before = os.path.getsize(primary.log)
+        primary.start(env={"LD_PRELOAD": library, "FAULT_LOG": log,
+                           "FAULT": f"EIO before {n} {primary.path('.litefs/dbs/' + database)}"})
+        wait_for("the replica is back", lambda: replica.status()["replication"]["connected"])
+        unknown = replica.status()["counters"]["forward_unknown"]
+        early = fired(log)
+        error = insert(c, replica, database, f"row {n}")
+        if not fired(log):
+            primary.stop()
+            break
+        with open(primary.log, encoding="utf-8") as file:
+            file.seek(before)
+            asked = "a transaction is not answered" in file.read()
+        c.check_identical(primary, replica, database)
+        there = primary.sql(database, f"select count(*) from t where x = 'row {n}';") == "1"
+        if error == "":
+            check(there, f"call {n}: a row that was acknowledged is gone")
+        elif replica.status()["counters"]["forward_unknown"] == unknown:
+            check(not there, f"call {n}: a row is there that was refused: {error}")
+        told["before" if early else "asked, then " + (error or "ok") if asked else error or "ok"] += 1
+        check_equal(insert(c, replica, database, f"after {n}"), "", f"call {n}: the next commit")
+        c.check_identical(primary, replica, database)
+        primary.stop()
+    else:
+        raise cluster.Failure("the faults never end")
+    replica.stop()
+    check(told["asked, then ok"] > 0, f"{mode}: no fault came after the transaction was in the database: {told}")
+    print(f"{mode}: disk errors of the primary, and what the app was told: {dict(told)}")
+
+
 def faults(c):
     primary = c.node("a", forward={"max-hold": f"{MAX_HOLD}s"}, **FORWARD)
     replica = c.node("b", follows=primary, **FORWARD)
@@ -260,6 +317,8 @@ def changes_of_the_role(c):
 
 
 def test(c):
+    for mode in MODES:
+        disk_errors(c, mode)
     faults(c)
     changes_of_the_role(c)
 

@@ -19,7 +19,7 @@ FORWARD = {"on-replica-write": "forward"}
 MODES = ["delete", "wal"]
 AT_ONCE = 0.25  # seconds in which a commit that waits for a stopped replica must not return
 LONG = 24  # seconds: longer than a replica waits for a primary that says nothing
-KILLS = 6
+KILLS = 4
 
 # Inserts one row for each line that it reads and answers when the commit is there.
 APP = """

@@ -2,7 +2,7 @@
 """The HTTP proxy in front of a small app (proxy_app.py, under the shim), on a primary and a replica: a client that writes
 on the one reads its write on the other, although replication is held up; a read waits for the cookie's transaction, in
 time and not in time; writes are redirected, also after a change of roles; paths that go straight; bodies of any form and
-size, both ways at once, in bounded memory; web sockets; clients that are hostile, slow or gone; apps and primaries that are not there."""
+size, both ways at once, in bounded memory; web sockets; a fail-over with etcd; clients that are hostile, slow or gone; apps and primaries that are not there."""
 
 import hashlib
 import http.client
@@ -15,6 +15,7 @@ import time
 import cluster
 import relay
 from cluster import check, check_equal, wait_for
+from servers import etcd
 
 MIB = 1 << 20
 HELLO = b"GET /socket HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: %s\r\n\r\n"
@@ -29,14 +30,14 @@ def free_port():
 class Site:
     """A node, its app and its proxy."""
 
-    def __init__(self, c, name, follows=None, replication=None, **proxy):
+    def __init__(self, c, name, follows=None, replication=None, lease=None, **proxy):
         self.c = c
         self.port = free_port()
         self.app_port = free_port()
         settings = {"addr": f":{self.port}", "target": f"localhost:{self.app_port}", "db": "app.db",
                     "passthrough": ["/static/*", "*.png"], "wait": "1s"}
         self.node = c.node(name, follows=follows, proxy=settings | proxy, replication=replication or {},
-                           **{"on-replica-write": "busy"})
+                           **({"lease": lease} if lease else {}), **{"on-replica-write": "busy"})
         self.settings = settings | proxy
         self.app = None
 
@@ -335,6 +336,50 @@ def test_change_of_roles(c):
     check_equal(old.ask("POST", "/", "x")[1]["Location"], f"http://127.0.0.1:{new.port}/", "the redirect")
 
 
+def reigns(site):
+    status = site.node.status()
+    return status["role"] == "primary" and status["lease"]["holds"]
+
+
+def test_fail_over(c):
+    """With a lease: writes are redirected to whoever reigns, also after the primary was killed and when it is back."""
+    with etcd.Server(c) as server:
+        lease = {"type": "etcd", "url": server.url, "key": "test/proxy", "ttl": "2s"}
+        sites = [Site(c, name, lease=lease) for name in ("x", "y", "z")]
+        old = wait_for("a primary", lambda: next((site for site in sites if reigns(site)), None))
+        old.node.sql("app.db", "create table t(x)")
+        others = [site for site in sites if site is not old]
+        for site in sites:
+            wait_for("the database", lambda s=site: s.node.database_status("app.db"))
+            site.start_app()
+        status, headers, _ = old.ask("POST", "/", "before")
+        check_equal(status, 200, "a write on the primary")
+        for site in others:
+            check_equal(rows(site.ask("GET", "/rows", headers=cookie_of(headers))), ["before"], "a read on a replica")
+            answer = site.ask("POST", "/", "x")
+            check_equal((answer[0], answer[1]["Location"]), (307, f"http://127.0.0.1:{old.port}/"), "the redirect")
+        old.node.kill()
+        new = wait_for("another primary", lambda: next((site for site in others if reigns(site)), None))
+        third = next(site for site in others if site is not new)
+        urls = {f"http://127.0.0.1:{site.port}/" for site in (old, new)}
+
+        def is_redirected(site):
+            status, headers, text = site.ask("POST", "/", "x")
+            check(status == 503 or (status == 307 and headers["Location"] in urls), f"{status}, {headers}, {text}")
+            return headers["Location"] == f"http://127.0.0.1:{new.port}/"
+
+        wait_for("the redirect to the new primary", lambda: is_redirected(third))
+        status, headers, _ = new.ask("POST", "/", "after")
+        check_equal(status, 200, "a write on the new primary")
+        check_equal(rows(third.ask("GET", "/rows", headers=cookie_of(headers))), ["before", "after"], "a read after it")
+        old.node.start()
+        wait_for("the old primary is a replica", lambda: old.node.status()["role"] == "replica")
+        wait_for("its redirect", lambda: is_redirected(old))
+        check_equal(rows(old.ask("GET", "/rows", headers=cookie_of(headers))), ["before", "after"], "a read on the old one")
+        for site in sites:
+            site.node.stop()
+
+
 def test_absent(c, primary, replica):
     gateways = replica.counter("bad_gateways")
     check_equal(replica.ask("GET", "/dies")[0], 502, "an app that gives no answer")
@@ -384,6 +429,7 @@ def test(c):
     test_hostile(primary)
     test_many(primary)
     test_change_of_roles(c)
+    test_fail_over(c)
     c.check_identical(primary.node, direct.node, "app.db")
     test_absent(c, primary, direct)
 
