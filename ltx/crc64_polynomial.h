@@ -7,7 +7,9 @@
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace litefs::ltx::internal {
 
@@ -66,5 +68,8 @@ static_assert(MultiplyX512(uint64_t{0x123456789abcdef1}) ==
 
 // a * b * x by carry-less multiplication.  REQUIRES: HaveClmul()
 uint64_t MultiplyClmul(uint64_t a, uint64_t b);
+
+// Crc64Clmul as it is on a CPU without VPCLMULQDQ.  REQUIRES: HaveClmul()
+uint64_t Crc64NarrowClmul(uint64_t crc, std::span<const std::byte> data);
 
 }  // namespace litefs::ltx::internal

@@ -45,6 +45,12 @@ struct Clmul {
     return Crc64Clmul(crc, data);
   }
 };
+struct NarrowClmul {
+  static bool Available() { return HaveClmul(); }
+  static uint64_t Crc(uint64_t crc, std::span<const std::byte> data) {
+    return internal::Crc64NarrowClmul(crc, data);
+  }
+};
 struct Dispatched {
   static bool Available() { return true; }
   static uint64_t Crc(uint64_t crc, std::span<const std::byte> data) { return Crc64(crc, data); }
@@ -57,7 +63,7 @@ class Crc64Test : public testing::Test {
     if (!T::Available()) GTEST_SKIP() << "not on this processor";
   }
 };
-using Implementations = testing::Types<Portable, Clmul, Dispatched>;
+using Implementations = testing::Types<Portable, Clmul, NarrowClmul, Dispatched>;
 TYPED_TEST_SUITE(Crc64Test, Implementations);
 
 TYPED_TEST(Crc64Test, HasThePublishedValues) {
