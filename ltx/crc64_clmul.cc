@@ -71,8 +71,8 @@ LITEFS_CLMUL_WIDE __m128i FoldPairs(uint64_t state, const std::byte* p, size_t n
       _mm_set_epi64x(static_cast<long long>(kHigh), static_cast<long long>(kLow)));
   __m256i w[kLanes / 2];
   for (size_t i = 0; i < kLanes / 2; ++i) w[i] = LoadPair(p + 32 * i);
-  w[0] = _mm256_xor_si256(
-      w[0], _mm256_zextsi128_si256(_mm_cvtsi64_si128(static_cast<long long>(state))));
+  w[0] = _mm256_xor_si256(w[0],
+                          _mm256_zextsi128_si256(_mm_cvtsi64_si128(static_cast<long long>(state))));
   for (const std::byte* const end = p + n; (p += kStride) != end;) {
 #pragma GCC unroll 4
     for (size_t i = 0; i < kLanes / 2; ++i) {

@@ -13,6 +13,8 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <thread>
 #include <utility>
 
 #include "common/check.h"
@@ -25,6 +27,12 @@ namespace litefs::db {
 namespace {
 
 constexpr size_t kSinkFlushBytes = 1 << 20;
+// What a transaction may leave allocated for the next one: a node has many databases.
+constexpr size_t kKeptBytes = 16 << 10;
+constexpr size_t kKeptChanges = kKeptBytes / sizeof(PageChange);
+// Of a comparison: threads, this one included, and what is not worth another one.
+constexpr size_t kMostComparing = 4;
+constexpr size_t kLeastComparedBytes = 32 << 20;
 
 }  // namespace
 
@@ -133,13 +141,73 @@ absl::StatusOr<bool> Chain::PrepareDeletion() {
   });
 }
 
-// Notes in changes_ which pages in run_, from first on, are not as the table says.
-void Chain::Compare(ltx::PageNo first, uint32_t page_bytes, ltx::PageNo old_size) {
-  for (size_t at = 0; at < run_.size(); at += page_bytes, ++first) {
-    const auto page = std::span(run_).subspan(at, page_bytes);
-    const ltx::Checksum checksum = ltx::PageChecksum(first, page);
-    if (first > old_size || table_->Get(first) != checksum) changes_.push_back({first, checksum});
+// Fills runs_ with the pages to be looked at: the candidates, and all that growth adds.
+void Chain::CollectRuns(std::span<const ltx::PageNo> candidates, const NewState& state,
+                        ltx::PageNo old_size, ltx::PageNo most) {
+  runs_.clear();
+  const ltx::PageNo lock_page = sqlite::LockPage(state.page_bytes);
+  const auto add = [&](ltx::PageNo pgno) {
+    if (pgno == lock_page) return;
+    const bool follows = !runs_.empty() && runs_.back().count < most &&
+                         pgno == runs_.back().first + runs_.back().count;
+    if (!follows) runs_.push_back({.first = pgno, .count = 0});
+    ++runs_.back().count;
+  };
+  for (const ltx::PageNo pgno : candidates) {
+    if (pgno > std::min(old_size, state.size_pages)) break;  // growth has them all
+    add(pgno);
   }
+  for (ltx::PageNo pgno = old_size + 1; pgno <= state.size_pages; ++pgno) add(pgno);
+}
+
+// Adds to changes which pages of the runs are not as the table says.
+absl::Status Chain::CompareRuns(std::span<const Run> runs, uint32_t page_bytes,
+                                ltx::PageNo old_size, const ReadPage& read_pages,
+                                std::vector<std::byte>* buffer,
+                                std::vector<PageChange>* changes) const {
+  for (const Run& run : runs) {
+    buffer->resize(size_t{run.count} * page_bytes);
+    RETURN_IF_ERROR(read_pages(run.first, *buffer));
+    for (ltx::PageNo i = 0; i < run.count; ++i) {
+      const ltx::PageNo pgno = run.first + i;
+      const auto page =
+          std::span<const std::byte>(*buffer).subspan(size_t{i} * page_bytes, page_bytes);
+      const ltx::Checksum checksum = ltx::PageChecksum(pgno, page);
+      if (pgno > old_size || table_->Get(pgno) != checksum) changes->push_back({pgno, checksum});
+    }
+  }
+  return absl::OkStatus();
+}
+
+// As that for all runs, by several threads if there are very many: each has a part of the file.
+absl::Status Chain::CompareInParallel(uint32_t page_bytes, ltx::PageNo old_size,
+                                      const ReadPage& read_pages) {
+  struct Part {
+    std::span<const Run> runs;
+    std::vector<PageChange> changes;
+    absl::Status status;
+  };
+  const size_t most = std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kMostComparing);
+  const size_t runs_a_part = std::max<size_t>(
+      kLeastComparedBytes / (size_t{kPagesAtOnce} * page_bytes), (runs_.size() + most - 1) / most);
+  std::vector<Part> parts((runs_.size() + runs_a_part - 1) / runs_a_part);
+  const auto compare = [&](Part& part) {
+    std::vector<std::byte> buffer;
+    part.status = CompareRuns(part.runs, page_bytes, old_size, read_pages, &buffer, &part.changes);
+  };
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const size_t begin = i * runs_a_part;
+    parts[i].runs = std::span(runs_).subspan(begin, std::min(runs_a_part, runs_.size() - begin));
+    if (i > 0) threads.emplace_back(compare, std::ref(parts[i]));
+  }
+  if (!parts.empty()) compare(parts[0]);
+  for (std::thread& thread : threads) thread.join();
+  for (const Part& part : parts) {
+    RETURN_IF_ERROR(part.status);
+    changes_.insert(changes_.end(), part.changes.begin(), part.changes.end());
+  }
+  return absl::OkStatus();
 }
 
 // Fills changes_ with the pages of the new state that must be in the file.
@@ -147,31 +215,22 @@ absl::Status Chain::FindChanges(std::span<const ltx::PageNo> candidates, const N
                                 bool everything, const ReadPage& read_page,
                                 const ReadPage& read_pages) {
   changes_.clear();
-  const ltx::PageNo lock_page = sqlite::LockPage(state.page_bytes);
+  if (changes_.capacity() > kKeptChanges) std::vector<PageChange>().swap(changes_);
   const ltx::PageNo old_size = everything ? 0 : table_->size_pages();
-  const ltx::PageNo most = read_pages ? kPagesAtOnce : 1;
-  ltx::PageNo first = 0, count = 0;  // to be looked at
-  const auto look = [&]() -> absl::Status {
-    if (count == 0) return absl::OkStatus();
-    run_.resize(size_t{count} * state.page_bytes);
-    RETURN_IF_ERROR(count == 1 ? read_page(first, run_) : read_pages(first, run_));
-    Compare(first, state.page_bytes, old_size);
-    count = 0;
-    return absl::OkStatus();
-  };
-  const auto add = [&](ltx::PageNo pgno) -> absl::Status {
-    if (pgno == lock_page) return absl::OkStatus();
-    if (count == most || pgno != first + count) RETURN_IF_ERROR(look());
-    if (count++ == 0) first = pgno;
-    return absl::OkStatus();
-  };
-  for (const ltx::PageNo pgno : candidates) {
-    if (pgno > std::min(old_size, state.size_pages)) break;  // growth has them all
-    RETURN_IF_ERROR(add(pgno));
+  CollectRuns(candidates, state, old_size, read_pages ? kPagesAtOnce : 1);
+  const bool many = runs_.size() * kPagesAtOnce * state.page_bytes > kLeastComparedBytes;
+  absl::Status status;
+  if (read_pages && many) {
+    status = CompareInParallel(state.page_bytes, old_size, read_pages);
+  } else {
+    status = CompareRuns(runs_, state.page_bytes, old_size, read_pages ? read_pages : read_page,
+                         &page_, &changes_);
   }
-  for (ltx::PageNo pgno = old_size + 1; pgno <= state.size_pages; ++pgno)
-    RETURN_IF_ERROR(add(pgno));
-  return look();
+  if (page_.capacity() > std::max<size_t>(kKeptBytes, state.page_bytes)) {
+    std::vector<std::byte>().swap(page_);
+  }
+  if (runs_.capacity() > kKeptChanges) std::vector<Run>().swap(runs_);
+  return status;
 }
 
 absl::StatusOr<ltx::Trailer> Chain::EncodeChanges(const ltx::Header& header, const NewState& state,
@@ -274,6 +333,7 @@ absl::Status Chain::FileSink::Close(bool sync) {
   RETURN_IF_ERROR(Flush());
   if (sync) RETURN_IF_ERROR(SyncData(fd_.get(), path_));
   fd_.reset();
+  if (buffer_.capacity() > kKeptBytes) std::vector<std::byte>().swap(buffer_);
   return absl::OkStatus();
 }
 

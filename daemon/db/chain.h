@@ -60,7 +60,9 @@ class Chain {
   // literals, at several times the speed, so that no writer waits for LZ4.
   static constexpr uint64_t kCompressAtOnce = 8 << 20;
   using ReadPage = std::function<absl::Status(ltx::PageNo, std::span<std::byte>)>;
-  // Of Prepare, where many pages are looked at: reads several that follow each other.
+  // Of Prepare, where many pages are looked at: reads several that follow each other.  Where they
+  // are very many, it is called from several threads at once, which all have ended when Prepare
+  // returns.
   static constexpr ltx::PageNo kPagesAtOnce = 64;
 
   // Opens or creates.  *report gets a line for each thing a human should know.
@@ -132,9 +134,20 @@ class Chain {
   explicit Chain(Options options) : options_(std::move(options)) {}
   absl::Status CatchUpTable(std::string* report);
   absl::StatusOr<uint32_t> LastPageBytes() const;
+  // Pages that follow each other.
+  struct Run {
+    ltx::PageNo first = 0;
+    ltx::PageNo count = 0;
+  };
   absl::Status FindChanges(std::span<const ltx::PageNo> candidates, const NewState& state,
                            bool everything, const ReadPage& read_page, const ReadPage& read_pages);
-  void Compare(ltx::PageNo first, uint32_t page_bytes, ltx::PageNo old_size);
+  void CollectRuns(std::span<const ltx::PageNo> candidates, const NewState& state,
+                   ltx::PageNo old_size, ltx::PageNo most);
+  absl::Status CompareRuns(std::span<const Run> runs, uint32_t page_bytes, ltx::PageNo old_size,
+                           const ReadPage& read_pages, std::vector<std::byte>* buffer,
+                           std::vector<PageChange>* changes) const;
+  absl::Status CompareInParallel(uint32_t page_bytes, ltx::PageNo old_size,
+                                 const ReadPage& read_pages);
   absl::StatusOr<ltx::Trailer> EncodeChanges(const ltx::Header& header, const NewState& state,
                                              const ReadPage& read_page);
 
@@ -149,7 +162,7 @@ class Chain {
   FileSink sink_;
   std::vector<PageChange> changes_;
   std::vector<std::byte> page_;
-  std::vector<std::byte> run_;  // pages that follow each other
+  std::vector<Run> runs_;
 };
 
 // The pages of an LTX file, in order, with their checksums.

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <thread>
 #include <vector>
 
 #include "common/check.h"
@@ -16,6 +18,10 @@
 
 namespace litefs::db {
 namespace {
+
+// Of LTX files: threads, this one included, and what is not worth another one.
+constexpr uint64_t kMostVerifying = 4;
+constexpr uint64_t kVerifiedByOne = 32 << 20;
 
 uint64_t DiskBytes(uint64_t size_bytes) { return (size_bytes + 4095) & ~uint64_t{4095}; }
 
@@ -29,6 +35,33 @@ absl::StatusOr<LtxFileRef> VerifyOne(const std::string& path) {
                     .post_apply = info.trailer.post_apply,
                     .size_bytes = source.size(),
                     .timestamp_ms = info.header.timestamp_ms};
+}
+
+// As VerifyOne for each name, by several threads if the files are large.
+std::vector<absl::StatusOr<LtxFileRef>> VerifyAll(const std::string& directory,
+                                                  const std::vector<std::string>& names) {
+  std::vector<absl::StatusOr<LtxFileRef>> files(names.size());
+  std::atomic<size_t> next = 0;
+  const auto verify = [&] {
+    for (size_t i = next++; i < names.size(); i = next++) {
+      files[i] = VerifyOne(directory + "/" + names[i]);
+    }
+  };
+  uint64_t bytes = 0;
+  for (const std::string& name : names) {
+    struct stat st;
+    if (::stat((directory + "/" + name).c_str(), &st) == 0) {
+      bytes += static_cast<uint64_t>(st.st_size);
+    }
+  }
+  const uint64_t most =
+      std::clamp<uint64_t>(std::thread::hardware_concurrency(), 1, kMostVerifying);
+  const uint64_t count = std::min<uint64_t>({most, names.size(), 1 + bytes / kVerifiedByOne});
+  std::vector<std::thread> others;
+  for (uint64_t i = 1; i < count; ++i) others.emplace_back(verify);
+  verify();
+  for (std::thread& thread : others) thread.join();
+  return files;
 }
 
 // (I2) Under a name of its own: a transaction's number is used again, and its file may break again.
@@ -73,11 +106,13 @@ absl::Status LtxLog::Load(std::string* report) {
   ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(directory_));
   std::erase_if(names, [](const std::string& name) { return !ltx::ParseFileName(name); });
   std::sort(names.rbegin(), names.rend());
+  std::vector<absl::StatusOr<LtxFileRef>> verified = VerifyAll(directory_, names);
   MutexLock lock(mu_);
   std::vector<LtxFileRef> newest_first;
   bool chain_ended = false;
-  for (const std::string& name : names) {
-    absl::StatusOr<LtxFileRef> file = VerifyOne(directory_ + "/" + name);
+  for (size_t i = 0; i < names.size(); ++i) {
+    const std::string& name = names[i];
+    absl::StatusOr<LtxFileRef>& file = verified[i];
     if (file.ok() && ltx::FormatFileName(file->min_txid, file->max_txid) != name) {
       file = absl::DataLossError("name and header disagree");
     }

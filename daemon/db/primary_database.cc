@@ -20,8 +20,8 @@ namespace {
 
 // How often a comparison under way is repeated when the app's checkpoints get in between.
 constexpr int kReconcileRounds = 100;
-// How often a look at page 1 is repeated when it changes meanwhile.
-constexpr int kLookRounds = 3;
+// Of the list of compared pages, what stays allocated for the next transaction.
+constexpr size_t kKeptPages = 4096;
 // How long a hot journal is left to the apps.
 constexpr int64_t kJournalGraceMs = 2000;
 // How long a database must be gone to count as deleted: not while another one takes its place.
@@ -204,7 +204,9 @@ absl::StatusOr<bool> PrimaryDatabase::PrepareRanges(const DirtyRanges& ranges, b
                              REQUIRES(mu_) { return wal_->ReadPage(pgno, page); };
   const auto read_pages = [this, &state](ltx::PageNo first, std::span<std::byte> pages) REQUIRES(
                               mu_) { return wal_->ReadPages(first, state.page_bytes, pages); };
-  return chain_->Prepare(pages_, state, read_page, read_pages);
+  absl::StatusOr<bool> changed = chain_->Prepare(pages_, state, read_page, read_pages);
+  if (pages_.capacity() > kKeptPages) std::vector<ltx::PageNo>().swap(pages_);
+  return changed;
 }
 
 // Whether the change counter has moved further than the one transaction that is being captured:
@@ -246,42 +248,6 @@ void PrimaryDatabase::NoteCaptured() {
     captured_mtime_ns_ = *mtime;
   }
   captured_counter_ = prepared_counter_;
-}
-
-// Takes no lock: an app without a busy handler must not find its commit refused because of us.
-// Content tells instead.  What a session has committed when page 1 is read, its app has sent
-// before; so page 1 must be in the table once that is served, or it is a stranger's, or it moves
-// on.
-PrimaryDatabase::Look PrimaryDatabase::LookForStrangers(bool has_sessions,
-                                                        const std::function<void()>& serve) {
-  for (int round = 0; round < kLookRounds; ++round) {
-    absl::StatusOr<ltx::Checksum> before = FileChecksumOfPage1();
-    serve();
-    MutexLock lock(mu_);
-    if (pending_.has_value()) return {};  // it will be compared with its outcome
-    if (absent_since_.count() != 0) return LookAtAbsentFile();
-    absl::Status status = before.status();
-    if (status.ok()) status = CaptureWalLocked();
-    if (!status.ok()) {
-      if (!absl::IsNotFound(status)) SetError(status);
-      return {};
-    }
-    if (MatchesPage1()) {
-      const absl::StatusOr<int64_t> modified_ns = file_.ModifiedNs();
-      if (!has_sessions && modified_ns.ok() && *modified_ns != captured_mtime_ns_) {
-        suspects_.AddEverything();
-      }
-      return {};
-    }
-    const absl::StatusOr<ltx::Checksum> now = FileChecksumOfPage1Locked();
-    if (!now.ok() || *now != *before) continue;
-    if (const int holder = sqlite::ExclusiveHolder(file_.fd()); holder != 0) {
-      return {.locked_by = holder};
-    }
-    suspects_.AddEverything();
-    return {};
-  }
-  return {.again = true};
 }
 
 // A file that is gone, or emptied, for a while was deleted.

@@ -87,6 +87,9 @@ class PrimaryDatabase final : public Database {
     bool again = false;  // the database changes too fast
   };
   Look LookForStrangers(bool has_sessions, const std::function<void()>& serve) EXCLUDES(mu_);
+  // Whether there is nothing to look for: the files are as they were when LookForStrangers last
+  // found all of them captured.  Two calls of stat.
+  bool IsAsLastSeen() EXCLUDES(mu_);
 
   // True while something waits for a lock or a retry; then Attend should be called every few ms.
   bool NeedsAttention() EXCLUDES(mu_);
@@ -114,6 +117,15 @@ class PrimaryDatabase final : public Database {
   absl::Status ResolveSuspects(int64_t journal_grace_ms) REQUIRES(mu_);
   absl::StatusOr<bool> RefreshFile() REQUIRES(mu_);
   absl::StatusOr<bool> OpenCurrentFile() REQUIRES(mu_);
+  // The database's file, whose inode is file_'s, and its log.
+  struct Sight {
+    uint64_t size = 0;
+    int64_t file_changed_ns = 0;
+    WalCapture::LogStamp log;
+    int64_t changed_ns = 0;  // the later of both
+    friend bool operator==(const Sight&, const Sight&) = default;
+  };
+  std::optional<Sight> See() REQUIRES(mu_);
   Look LookAtAbsentFile() REQUIRES(mu_);
   absl::Status CaptureDeletion() REQUIRES(mu_);
   bool IsOfOtherFile(SessionId session) REQUIRES(mu_);
@@ -152,6 +164,7 @@ class PrimaryDatabase final : public Database {
   bool wal_retry_ GUARDED_BY(mu_) = false;
   // Of the file when it was last known to be captured.
   int64_t captured_mtime_ns_ GUARDED_BY(mu_) = 0;
+  std::optional<Sight> seen_ GUARDED_BY(mu_);  // for IsAsLastSeen
   // The change counter, in rollback modes: of the last captured transaction and of the prepared
   // one.
   std::optional<uint32_t> captured_counter_ GUARDED_BY(mu_);

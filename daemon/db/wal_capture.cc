@@ -22,6 +22,8 @@ namespace {
 // A batch ends at the first commit past this many bytes of frames.
 constexpr uint64_t kBatchBytes = 16 << 20;
 constexpr size_t kReadBytes = 256 << 10;
+// So much of its buffer a database keeps: a node has many.
+constexpr size_t kKeptBytes = 16 << 10;
 // No wal-index speaks for the log: its last valid commit frame does, as in SQLite's recovery.
 constexpr uint32_t kNoLimit = std::numeric_limits<uint32_t>::max();
 
@@ -167,7 +169,6 @@ bool WalCapture::IsNextFrame(std::span<const std::byte> frame, bool by_index,
 absl::StatusOr<WalCapture::Batch> WalCapture::ReadBatch(Limit limit) {
   const size_t frame_bytes = sqlite::kWalFrameHeaderBytes + header_.page_bytes;
   const auto frames_a_read = static_cast<uint32_t>(std::max<size_t>(1, kReadBytes / frame_bytes));
-  buffer_.resize(frames_a_read * frame_bytes);
   batch_frames_.clear();
   Batch batch{.first_frame = next_frame_, .end_frame = next_frame_, .checksum = checksum_};
   sqlite::WalChecksum running = checksum_;
@@ -175,6 +176,7 @@ absl::StatusOr<WalCapture::Batch> WalCapture::ReadBatch(Limit limit) {
   uint32_t frame = next_frame_;
   while (frame <= limit.frame) {
     const uint32_t want = std::min(frames_a_read, limit.frame - frame + 1);
+    if (buffer_.size() < want * frame_bytes) buffer_.resize(want * frame_bytes);
     ASSIGN_OR_RETURN(const size_t n,
                      ReadAt(fd_.get(), std::span(buffer_).first(want * frame_bytes),
                             sqlite::WalFrameOffset(frame, header_.page_bytes), wal_path_));
@@ -268,6 +270,17 @@ absl::Status WalCapture::Capture(const Batch& batch, bool by_index, bool in_burs
 }
 
 absl::StatusOr<int> WalCapture::Poll(bool* lost, const std::function<void()>& on_publish) {
+  absl::StatusOr<int> files = PollFrames(lost, on_publish);
+  ReleaseBuffer();
+  return files;
+}
+
+void WalCapture::ReleaseBuffer() {
+  buffered_frames_ = 0;
+  if (buffer_.capacity() > kKeptBytes) std::vector<std::byte>().swap(buffer_);
+}
+
+absl::StatusOr<int> WalCapture::PollFrames(bool* lost, const std::function<void()>& on_publish) {
   int files = 0;
   while (true) {
     ASSIGN_OR_RETURN(const bool has_log, OpenLog(lost));
@@ -307,7 +320,21 @@ absl::StatusOr<bool> WalCapture::HasUncaptured() {
   ASSIGN_OR_RETURN(const Limit limit, LastCommittedFrame());
   if (limit.frame < next_frame_) return false;
   ASSIGN_OR_RETURN(const Batch batch, ReadBatch(limit));
+  ReleaseBuffer();
   return batch.end_frame != batch.first_frame;
+}
+
+bool WalCapture::Stamp(LogStamp* stamp) const {
+  struct stat st;
+  if (::stat(wal_path_.c_str(), &st) != 0) {
+    *stamp = {};
+    return errno == ENOENT && !fd_.valid();
+  }
+  *stamp = {.inode = st.st_ino,
+            .size = static_cast<uint64_t>(st.st_size),
+            .changed_ns = int64_t{st.st_ctim.tv_sec} * 1'000'000'000 + st.st_ctim.tv_nsec};
+  return fd_.valid() && st.st_ino == inode_ && header_.page_bytes != 0 &&
+         stamp->size <= sqlite::WalFrameOffset(next_frame_, header_.page_bytes);
 }
 
 absl::StatusOr<bool> WalCapture::MayHoldMore() {
@@ -366,6 +393,7 @@ absl::Status WalCapture::Resume(bool to_end) {
     size_pages_ = batch.size_pages;
     reset_expected_ = false;
   }
+  ReleaseBuffer();
   return absl::OkStatus();
 }
 

@@ -61,6 +61,16 @@ class WalCapture {
   // Several that follow each other, from first on.
   absl::Status ReadPages(ltx::PageNo first, uint32_t page_bytes, std::span<std::byte> pages) const;
   bool HasPage(ltx::PageNo pgno) const { return frame_of_.contains(pgno); }
+  // The log's file as the file system has it.
+  struct LogStamp {
+    uint64_t inode = 0;  // 0: there is none
+    uint64_t size = 0;
+    int64_t changed_ns = 0;  // the inode's, which no program sets
+    friend bool operator==(const LogStamp&, const LogStamp&) = default;
+  };
+  // Fills in stamp.  True if all that the log has is captured: no word of the wal-index can make
+  // more of it a transaction before the file changes.
+  bool Stamp(LogStamp* stamp) const;
   // Adds all pages that the captured part of the log has.
   void AddPagesTo(DirtyRanges* ranges) const;
   // The size after the last captured transaction of this log; 0: the log has none.
@@ -90,6 +100,8 @@ class WalCapture {
                    sqlite::WalChecksum* running) const;
   absl::StatusOr<uint32_t> LastFrameInChain() const;
   absl::StatusOr<Batch> ReadBatch(Limit limit);
+  absl::StatusOr<int> PollFrames(bool* lost, const std::function<void()>& on_publish);
+  void ReleaseBuffer();
   std::span<const std::byte> BufferedPage(uint32_t frame) const;
   absl::StatusOr<bool> StillCommitted(const Batch& batch, bool by_index);
   absl::Status Capture(const Batch& batch, bool by_index, bool in_burst, bool* published);

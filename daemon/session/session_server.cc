@@ -333,6 +333,7 @@ void SessionServer::LookForStrangers() {
 
 // Returns whether to look again: a stranger is at work.
 bool SessionServer::LookAt(store::Store::Entry* entry) {
+  if (entry->primary->IsAsLastSeen()) return false;
   // What its sessions have committed is in their sockets; it must not pass for a stranger's.
   const auto serve = [this, entry] { ServeAll(entry); };
   const size_t sessions = SessionCount(entry->database->name());
