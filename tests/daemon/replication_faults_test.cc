@@ -246,7 +246,7 @@ TEST(ReplicationGarbage, IsRefusedAndCounted) {
   Stranger stranger(primary);
   stranger.Send("GET / HTTP/1.1");
   EXPECT_EQ(RefusalCode::kMalformed, stranger.ReceiveRefusal());
-  stranger.SendPart("\x92\x07\x01");  // wire version 7
+  stranger.SendPart("\x92\x08\x01");  // wire version 8
   EXPECT_EQ(RefusalCode::kWrongVersion, stranger.ReceiveRefusal());
   for (int i = 0; i < 9; ++i) stranger.Send("x", i < 8);
   EXPECT_EQ(RefusalCode::kMalformed, stranger.ReceiveRefusal());
