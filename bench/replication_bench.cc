@@ -45,9 +45,11 @@ class BenchSource : public ChainSource {
     const ltx::TxId next = from.txid + 1;
     return File(next, next, from.txid == 0 ? 0 : At(from.txid).checksum);
   }
-  absl::StatusOr<ChainFile> Snapshot(const std::string&) override {
+  absl::Status Snapshot(const std::string&, SnapshotReader* reader) override {
     MutexLock lock(mu_);
-    return File(1, tip_, 0);
+    reader->Begin(File(1, tip_, 0));
+    reader->Grow(size_bytes_);
+    return absl::OkStatus();
   }
   absl::StatusOr<ChainFile> Delta(const std::string&, const PageSums&) override {
     return absl::FailedPreconditionError("only a snapshot will do");
@@ -76,7 +78,7 @@ class BenchSink : public ChainSink {
     while (stored_ < txid) changed_.Wait(mu_);
     return received_at_;
   }
-  void Expect(ltx::TxId next) {  // what the next file brings us to
+  void SetNext(ltx::TxId next) {  // what the next file brings us to
     MutexLock lock(mu_);
     next_ = next;
   }
@@ -138,16 +140,16 @@ void BM_CommitToReceive(benchmark::State& state) {
   BenchSource source(static_cast<size_t>(state.range(0)), false);
   const bool publish = state.range(1) != 0;
   Pair pair(&source, publish);
-  pair.sink.Expect(1);
+  pair.sink.SetNext(1);
   CHECK(pair.client->Start().ok());
   pair.sink.WaitFor(1);
-  pair.sink.Expect(2);
+  pair.sink.SetNext(2);
   pair.sink.WaitFor(2);
   while (publish && !pair.client->Status().pub_healthy) ::usleep(1000);
   std::vector<double> latencies_us;
   ltx::TxId txid = 2;
   for (auto _ : state) {
-    pair.sink.Expect(++txid);
+    pair.sink.SetNext(++txid);
     const Clock::time_point start = Clock::now();
     source.Commit();
     pair.server.Committed("app.db", txid, txid);

@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"
+#include "daemon/db/incoming_file.h"
 
 namespace litefs {
 namespace {
@@ -13,6 +14,9 @@ namespace {
 absl::Status NoSuchDatabase(const std::string& name) {
   return absl::NotFoundError("no database " + name);
 }
+
+// Files that are verified while they arrive, each by threads of its own.
+constexpr size_t kMaxArrivals = 8;
 
 replication::ChainFile Describe(UniqueFd fd, const db::LtxFileRef& file) {
   return {.fd = std::move(fd),
@@ -30,6 +34,23 @@ std::optional<db::LtxFileRef> LastServed(const store::Store::Entry& entry) {
   const absl::StatusOr<db::LtxFileRef> last = entry.database->log().Last();
   return last.ok() ? std::optional(*last) : std::nullopt;
 }
+
+// A database's snapshot as replication reads it.
+class GrowingSnapshot final : public db::SnapshotObserver {
+ public:
+  GrowingSnapshot(const std::string& database, replication::SnapshotReader* reader)
+      : database_(database), reader_(reader) {}
+  void Begin(UniqueFd fd, const db::LtxFileRef& file) override {
+    LogInfo("snapshot", fmt::format("db={} position={} bytes={}", database_,
+                                    ltx::FormatPosition(file.end()), file.size_bytes));
+    reader_->Begin(Describe(std::move(fd), file));
+  }
+  void Grow(uint64_t ready_bytes) override { reader_->Grow(ready_bytes); }
+
+ private:
+  const std::string& database_;
+  replication::SnapshotReader* const reader_;
+};
 
 }  // namespace
 
@@ -65,14 +86,12 @@ absl::StatusOr<replication::ChainFile> ServedChain::FileAfter(const std::string&
   return Describe(*std::move(fd), file);
 }
 
-absl::StatusOr<replication::ChainFile> ServedChain::Snapshot(const std::string& database) {
+absl::Status ServedChain::Snapshot(const std::string& database,
+                                   replication::SnapshotReader* reader) {
   store::Store::Entry* const entry = store_->Find(database);
   if (entry == nullptr) return NoSuchDatabase(database);
-  db::LtxFileRef file;
-  ASSIGN_OR_RETURN(UniqueFd fd, entry->database->Snapshot(&file));
-  LogInfo("snapshot", fmt::format("db={} position={} bytes={}", database,
-                                  ltx::FormatPosition(file.end()), file.size_bytes));
-  return Describe(std::move(fd), file);
+  GrowingSnapshot growing(database, reader);
+  return entry->database->StreamSnapshot(&growing);
 }
 
 absl::StatusOr<replication::ChainFile> ServedChain::Delta(const std::string& database,
@@ -94,14 +113,64 @@ std::vector<replication::DatabaseState> ReplicaChain::States() {
   return states;
 }
 
-absl::StatusOr<ltx::Position> ReplicaChain::Receive(const std::string& database, int file_fd,
-                                                    uint64_t size_bytes) {
+absl::StatusOr<ltx::Position> ReplicaChain::Take(
+    const std::string& database,
+    const std::function<absl::StatusOr<ltx::Position>(db::ReplicaDatabase&)>& receive) {
   ASSIGN_OR_RETURN(store::Store::Entry* const entry,
                    store_->FindOrCreate(database, /*in_use=*/false));
-  ASSIGN_OR_RETURN(const ltx::Position position, entry->replica->Receive(file_fd, size_bytes));
+  ASSIGN_OR_RETURN(const ltx::Position position, receive(*entry->replica));
   applier_->Notify();
   on_stored_(database, position.txid);
   return position;
+}
+
+absl::StatusOr<ltx::Position> ReplicaChain::Receive(const std::string& database, int file_fd,
+                                                    uint64_t size_bytes) {
+  return Take(database,
+              [&](db::ReplicaDatabase& replica) { return replica.Receive(file_fd, size_bytes); });
+}
+
+// A file that is verified while it arrives.
+class ReplicaChain::IncomingDatabase final : public replication::Arrival {
+ public:
+  IncomingDatabase(ReplicaChain* chain, std::string database, int fd, uint64_t size_bytes,
+                   std::shared_ptr<db::IncomingFile> file)
+      : chain_(chain),
+        database_(std::move(database)),
+        fd_(fd),
+        size_bytes_(size_bytes),
+        file_(std::move(file)) {
+    ++chain_->arrivals_;
+  }
+  ~IncomingDatabase() override { --chain_->arrivals_; }
+
+  absl::Status Arrived(uint64_t bytes) override { return file_->Arrived(bytes); }
+  absl::StatusOr<ltx::Position> Receive() override {
+    return chain_->Take(database_, [this](db::ReplicaDatabase& replica) {
+      return replica.Receive(fd_, size_bytes_, file_);
+    });
+  }
+
+ private:
+  ReplicaChain* const chain_;
+  const std::string database_;
+  const int fd_;
+  const uint64_t size_bytes_;
+  const std::shared_ptr<db::IncomingFile> file_;
+};
+
+std::unique_ptr<replication::Arrival> ReplicaChain::Expect(const std::string& database, int file_fd,
+                                                           uint64_t size_bytes) {
+  if (arrivals_ == kMaxArrivals) return nullptr;
+  store::Store::Entry* const entry = store_->Find(database);
+  const bool is_new = entry == nullptr || entry->database->Info().size_pages == 0;
+  absl::StatusOr<std::shared_ptr<db::IncomingFile>> file =
+      db::IncomingFile::Begin(file_fd, size_bytes, is_new ? temporary_ : "");
+  if (!file.ok()) {
+    LogWarn("replication", fmt::format("db={} {}", database, file.status().ToString()));
+    return nullptr;
+  }
+  return std::make_unique<IncomingDatabase>(this, database, file_fd, size_bytes, *std::move(file));
 }
 
 absl::StatusOr<replication::PageSums> ReplicaChain::Sums(const std::string& database,
@@ -115,13 +184,8 @@ absl::StatusOr<replication::PageSums> ReplicaChain::Sums(const std::string& data
 
 absl::StatusOr<ltx::Position> ReplicaChain::ReceiveBytes(const std::string& database,
                                                          std::span<const std::byte> ltx_file) {
-  ASSIGN_OR_RETURN(store::Store::Entry* const entry,
-                   store_->FindOrCreate(database, /*in_use=*/false));
   ltx::SpanSource source(ltx_file);
-  ASSIGN_OR_RETURN(const ltx::Position position, entry->replica->Receive(source));
-  applier_->Notify();
-  on_stored_(database, position.txid);
-  return position;
+  return Take(database, [&](db::ReplicaDatabase& replica) { return replica.Receive(source); });
 }
 
 absl::Status ReplicaChain::Sync(const std::string& database) {

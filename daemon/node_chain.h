@@ -7,6 +7,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,7 +27,7 @@ class ServedChain final : public replication::ChainSource {
   bool Complete() override { return upstream_ == nullptr || upstream_->complete(); }
   absl::StatusOr<replication::ChainFile> FileAfter(const std::string& database,
                                                    const ltx::Position& from) override;
-  absl::StatusOr<replication::ChainFile> Snapshot(const std::string& database) override;
+  absl::Status Snapshot(const std::string& database, replication::SnapshotReader* reader) override;
   absl::StatusOr<replication::ChainFile> Delta(const std::string& database,
                                                const replication::PageSums& base) override;
 
@@ -50,6 +51,8 @@ class ReplicaChain final : public replication::ChainSink {
                                         uint64_t size_bytes) override;
   absl::StatusOr<ltx::Position> ReceiveBytes(const std::string& database,
                                              std::span<const std::byte> ltx_file) override;
+  std::unique_ptr<replication::Arrival> Expect(const std::string& database, int file_fd,
+                                               uint64_t size_bytes) override;
   absl::StatusOr<replication::PageSums> Sums(const std::string& database,
                                              uint64_t max_pages) override;
   absl::Status Sync(const std::string& database) override;
@@ -57,10 +60,17 @@ class ReplicaChain final : public replication::ChainSink {
   absl::StatusOr<UniqueFd> SpoolFile() override;
 
  private:
+  class IncomingDatabase;
+
+  // Has receive take a file in for the database, and tells who is to know.
+  absl::StatusOr<ltx::Position> Take(
+      const std::string& database,
+      const std::function<absl::StatusOr<ltx::Position>(db::ReplicaDatabase&)>& receive);
   store::Store* const store_;
   store::Applier* const applier_;
   const std::string temporary_;
   const OnStored on_stored_;
+  size_t arrivals_ = 0;  // there are now
 };
 
 }  // namespace litefs

@@ -126,4 +126,17 @@ absl::StatusOr<Trailer> Encoder::Finish(Checksum post_apply) {
   return trailer;
 }
 
+uint64_t LiteralSnapshotBytes(uint32_t page_bytes, PageNo commit) {
+  const uint64_t frame_bytes = kFrameHeaderBytes + LiteralBlockBytes(page_bytes);
+  uint64_t offset = kHeaderBytes;
+  uint64_t index_bytes = 1 + kIndexLengthBytes;  // its end and its length
+  for (uint64_t pgno = 1; pgno <= commit; ++pgno) {
+    if (pgno == sqlite::LockPage(page_bytes)) continue;
+    index_bytes +=
+        IndexEntryBytes({.pgno = static_cast<PageNo>(pgno), .offset = offset, .size = frame_bytes});
+    offset += frame_bytes;
+  }
+  return offset + kPageHeaderBytes + index_bytes + kTrailerBytes;
+}
+
 }  // namespace litefs::ltx

@@ -64,4 +64,8 @@ class Encoder {
   std::vector<std::byte> tail_;   // end of the pages, index, trailer
 };
 
+// The size of a snapshot whose pages are stored as literals: it follows from the shape alone, so
+// that the file can be announced before it is made.
+uint64_t LiteralSnapshotBytes(uint32_t page_bytes, PageNo commit);
+
 }  // namespace litefs::ltx

@@ -12,6 +12,12 @@ namespace litefs::ltx {
 // The largest LZ4 block that holds page_bytes bytes: all literals.
 constexpr size_t MaxBlockBytes(size_t page_bytes) { return page_bytes + page_bytes / 255 + 16; }
 
+// The block of a page that is all literals (Lz4BlockWriter::StoreLiterals): token, length, page.
+// REQUIRES: page_bytes >= 15
+constexpr size_t LiteralBlockBytes(size_t page_bytes) {
+  return 1 + (page_bytes - 15) / 255 + 1 + page_bytes;
+}
+
 // Page to block.  Keeps the compressor's state, so that no call but the first allocates.
 class Lz4BlockWriter {
  public:

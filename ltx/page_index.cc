@@ -26,6 +26,12 @@ void AppendVarint(uint64_t v, std::vector<std::byte>* out) {
   out->push_back(static_cast<std::byte>(v));
 }
 
+size_t VarintBytes(uint64_t v) {
+  size_t n = 1;
+  for (; v >= 0x80; v >>= 7) ++n;
+  return n;
+}
+
 absl::Status IndexDefect(const std::string& what, size_t at) {
   return absl::DataLossError(fmt::format("index: {} at offset {} of the index", what, at));
 }
@@ -82,6 +88,10 @@ void EncodePageIndex(const PageIndex& index, std::vector<std::byte>* out) {
   const size_t length = out->size() - begin;
   out->resize(out->size() + kIndexLengthBytes);
   StoreBig64(out->data() + out->size() - kIndexLengthBytes, length);
+}
+
+size_t IndexEntryBytes(const PageIndexEntry& entry) {
+  return VarintBytes(entry.pgno) + VarintBytes(entry.offset) + VarintBytes(entry.size);
 }
 
 absl::StatusOr<PageIndex> DecodePageIndex(std::span<const std::byte> data) {

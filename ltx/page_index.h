@@ -23,6 +23,9 @@ using PageIndex = std::vector<PageIndexEntry>;
 // Appends the index with its terminator and its 8-byte length to out.
 void EncodePageIndex(const PageIndex& index, std::vector<std::byte>* out);
 
+// What an entry takes of the encoded index.
+size_t IndexEntryBytes(const PageIndexEntry& entry);
+
 // Decodes the varint part (without the 8-byte length).  Fails on anything that does not ascend,
 // overflows or is left over.
 absl::StatusOr<PageIndex> DecodePageIndex(std::span<const std::byte> data);

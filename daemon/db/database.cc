@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 
 #include "common/check.h"
@@ -166,15 +167,24 @@ absl::StatusOr<Database::Copy> Database::CopyContent(
 }
 
 absl::StatusOr<UniqueFd> Database::Snapshot(LtxFileRef* file) {
-  ASSIGN_OR_RETURN(UniqueFd direct, SnapshotAtRest(file));
+  return MakeSnapshot(nullptr, file);
+}
+
+absl::Status Database::StreamSnapshot(SnapshotObserver* observer) {
+  LtxFileRef file;
+  return MakeSnapshot(observer, &file).status();
+}
+
+absl::StatusOr<UniqueFd> Database::MakeSnapshot(SnapshotObserver* observer, LtxFileRef* file) {
+  ASSIGN_OR_RETURN(UniqueFd direct, SnapshotAtRest(observer, file));
   if (direct.valid()) return direct;
   ASSIGN_OR_RETURN(const Copy copy, CopyContent());
-  std::vector<ltx::PageNo> pages;
-  pages.reserve(copy.size_pages);
-  for (ltx::PageNo pgno = 1; pgno <= copy.size_pages; ++pgno) {
-    if (pgno != sqlite::LockPage(copy.page_bytes)) pages.push_back(pgno);
-  }
-  return Encode(copy, {.min_txid = 1}, pages, file);
+  const auto read = [&copy](ltx::PageNo first, std::span<std::byte> pages) -> absl::StatusOr<bool> {
+    const uint64_t offset = uint64_t{first - 1} * copy.page_bytes;
+    RETURN_IF_ERROR(ReadExactAt(copy.fd.get(), pages, offset, "copy"));
+    return true;
+  };
+  return WriteSnapshot(copy, read, observer, file);
 }
 
 // Reads the next pages of the content that copy describes.  False if it is not to be had: something
@@ -193,7 +203,7 @@ absl::StatusOr<bool> Database::ReadAtRest(const Copy& copy, ltx::PageNo first,
 }
 
 // The snapshot without a copy, which most databases have time for.  An invalid descriptor if not.
-absl::StatusOr<UniqueFd> Database::SnapshotAtRest(LtxFileRef* file) {
+absl::StatusOr<UniqueFd> Database::SnapshotAtRest(SnapshotObserver* observer, LtxFileRef* file) {
   Copy content;
   {
     MutexLock lock(mu_);
@@ -202,24 +212,61 @@ absl::StatusOr<UniqueFd> Database::SnapshotAtRest(LtxFileRef* file) {
     content.page_bytes = chain_->table().page_bytes();
     content.size_pages = chain_->table().size_pages();
   }
+  const auto read = [&](ltx::PageNo first, std::span<std::byte> pages) {
+    return ReadAtRest(content, first, pages);
+  };
+  return WriteSnapshot(content, read, observer, file);
+}
+
+// Compressed if nobody waits for it: who reads along would wait for LZ4 most of the time.
+absl::StatusOr<UniqueFd> Database::WriteSnapshot(const Copy& content, const ReadPages& read,
+                                                 SnapshotObserver* observer, LtxFileRef* file) {
   ASSIGN_OR_RETURN(UniqueFd out, UnlinkedFile(options_.temporary_directory));
   ltx::FdSink sink(out.get(), "snapshot of " + name());
   ltx::Encoder encoder;
   const ltx::Header header = SnapshotHeader(content, {.min_txid = 1});
-  RETURN_IF_ERROR(encoder.Begin(&sink, header));
+  RETURN_IF_ERROR(encoder.Begin(&sink, header,
+                                observer == nullptr ? ltx::Encoder::Compression::kLz4
+                                                    : ltx::Encoder::Compression::kLiteralsOnly));
+  if (observer != nullptr) {
+    RETURN_IF_ERROR(Announce(out.get(), header, content.position, observer));
+  }
   std::vector<std::byte> buffer(kPagesALock * size_t{content.page_bytes});
   for (ltx::PageNo first = 1; first <= content.size_pages; first += kPagesALock) {
     const ltx::PageNo count = std::min(kPagesALock, content.size_pages - first + 1);
     const auto pages = std::span(buffer).first(count * size_t{content.page_bytes});
-    ASSIGN_OR_RETURN(const bool at_rest, ReadAtRest(content, first, pages));
-    if (!at_rest) return UniqueFd();
+    ASSIGN_OR_RETURN(const bool there, read(first, pages));
+    if (!there) return UniqueFd();
     for (ltx::PageNo i = 0; i < count; ++i) {
       if (first + i == sqlite::LockPage(content.page_bytes)) continue;
       RETURN_IF_ERROR(encoder.AddPage(
           first + i, pages.subspan(i * size_t{content.page_bytes}, content.page_bytes)));
     }
+    if (observer == nullptr) continue;
+    RETURN_IF_ERROR(sink.Flush());
+    observer->Grow(encoder.bytes_written());
   }
-  return FinishFile(std::move(out), &sink, &encoder, header, content.position.checksum, file);
+  ASSIGN_OR_RETURN(
+      out, FinishFile(std::move(out), &sink, &encoder, header, content.position.checksum, file));
+  if (observer != nullptr) {
+    CHECK(file->size_bytes == ltx::LiteralSnapshotBytes(header.page_bytes, header.commit));
+    observer->Grow(file->size_bytes);
+  }
+  return out;
+}
+
+absl::Status Database::Announce(int fd, const ltx::Header& header, const ltx::Position& position,
+                                SnapshotObserver* observer) const {
+  UniqueFd own(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!own.valid()) return ErrnoStatus("snapshot of " + name(), errno);
+  observer->Begin(std::move(own),
+                  {.min_txid = header.min_txid,
+                   .max_txid = header.max_txid,
+                   .pre_apply = header.pre_apply,
+                   .post_apply = position.checksum,
+                   .size_bytes = ltx::LiteralSnapshotBytes(header.page_bytes, header.commit),
+                   .timestamp_ms = header.timestamp_ms});
+  return absl::OkStatus();
 }
 
 absl::StatusOr<UniqueFd> Database::Delta(uint32_t page_bytes, std::span<const ltx::Checksum> base,

@@ -59,6 +59,17 @@ struct DatabaseInfo {
   std::string error;  // empty: all is well
 };
 
+// Learns of a snapshot while it is made.
+class SnapshotObserver {
+ public:
+  virtual ~SnapshotObserver() = default;
+  // One begins in fd, whose description is known: the file has file.size_bytes at the end.  A
+  // second one takes the place of the first, which is not finished.
+  virtual void Begin(UniqueFd fd, const LtxFileRef& file) = 0;
+  // So much of it is there.
+  virtual void Grow(uint64_t ready_bytes) = 0;
+};
+
 class Database {
  public:
   virtual ~Database() = default;
@@ -85,6 +96,8 @@ class Database {
   absl::StatusOr<Copy> CopyContent() EXCLUDES(mu_);
   // The same as an LTX snapshot file, unlinked, positioned at 0.
   absl::StatusOr<UniqueFd> Snapshot(LtxFileRef* file) EXCLUDES(mu_);
+  // The same for who reads it as it grows: the pages are stored as literals.
+  absl::Status StreamSnapshot(SnapshotObserver* observer) EXCLUDES(mu_);
   // The pages that differ from base (checksums from page 1 on, page_bytes each) as an LTX file that
   // leads from base's checksum to the current position, unlinked, positioned at 0.
   // kFailedPrecondition: another page size, or the first transaction.
@@ -113,7 +126,15 @@ class Database {
   absl::StatusOr<Copy> CopyContent(const std::optional<std::span<const ltx::Checksum>>& base)
       EXCLUDES(mu_);
   bool IsInBase(ltx::PageNo pgno) const REQUIRES(mu_);
-  absl::StatusOr<UniqueFd> SnapshotAtRest(LtxFileRef* file) EXCLUDES(mu_);
+  // Reads pages that follow each other; false: they are not to be had any more.
+  using ReadPages = std::function<absl::StatusOr<bool>(ltx::PageNo, std::span<std::byte>)>;
+  absl::StatusOr<UniqueFd> MakeSnapshot(SnapshotObserver* observer, LtxFileRef* file) EXCLUDES(mu_);
+  absl::StatusOr<UniqueFd> SnapshotAtRest(SnapshotObserver* observer, LtxFileRef* file)
+      EXCLUDES(mu_);
+  absl::StatusOr<UniqueFd> WriteSnapshot(const Copy& content, const ReadPages& read,
+                                         SnapshotObserver* observer, LtxFileRef* file);
+  absl::Status Announce(int fd, const ltx::Header& header, const ltx::Position& position,
+                        SnapshotObserver* observer) const;
   absl::StatusOr<bool> ReadAtRest(const Copy& copy, ltx::PageNo first, std::span<std::byte> pages)
       EXCLUDES(mu_);
   ltx::Header SnapshotHeader(const Copy& copy, ltx::Header header) const;

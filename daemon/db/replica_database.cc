@@ -14,6 +14,7 @@
 #include "common/sqlite_format.h"
 #include "common/status_macros.h"
 #include "daemon/db/checked_source.h"
+#include "daemon/db/incoming_file.h"
 #include "daemon/db/next_file.h"
 #include "daemon/db/side_file.h"
 #include "ltx/byte_stream.h"
@@ -212,7 +213,28 @@ absl::StatusOr<std::vector<ltx::Checksum>> ReplicaDatabase::PageSums(uint64_t ma
 absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(int fd, uint64_t size_bytes) {
   ASSIGN_OR_RETURN(ltx::FdSource source, ltx::FdSource::Open(fd, "received file"));
   if (source.size() != size_bytes) return absl::DataLossError("the received file has lost bytes");
-  return Receive(source, [&](const std::string& path) {
+  ASSIGN_OR_RETURN(const ltx::FileInfo info, ltx::VerifyFile(source));
+  return Store(info, source, fd);
+}
+
+absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(int fd, uint64_t size_bytes,
+                                                       std::shared_ptr<IncomingFile> incoming) {
+  ASSIGN_OR_RETURN(ltx::FdSource source, ltx::FdSource::Open(fd, "received file"));
+  if (source.size() != size_bytes) return absl::DataLossError("the received file has lost bytes");
+  ASSIGN_OR_RETURN(const ltx::FileInfo info, incoming->Finish());
+  {
+    MutexLock lock(incoming_mu_);  // before the applier can see the file
+    incoming_ = std::move(incoming);
+    incoming_end_ = {info.header.max_txid, info.trailer.post_apply};
+  }
+  absl::StatusOr<ltx::Position> stored = Store(info, source, fd);
+  if (!stored.ok()) TakeIncoming({});
+  return stored;
+}
+
+absl::StatusOr<ltx::Position> ReplicaDatabase::Store(const ltx::FileInfo& info,
+                                                     ltx::FdSource& source, int fd) {
+  return Receive(info, source.size(), [&](const std::string& path) {
     // Without a copy, if the file is an unlinked one of this file system.
     RETURN_IF_ERROR(RemoveFile(path));
     const std::string own = fmt::format("/proc/self/fd/{}", fd);
@@ -224,7 +246,9 @@ absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(int fd, uint64_t size_byt
 }
 
 absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(ltx::ByteSource& source) {
-  return Receive(source, [&](const std::string& path) { return StoreFile(source, path); });
+  ASSIGN_OR_RETURN(const ltx::FileInfo info, ltx::VerifyFile(source));
+  return Receive(info, source.size(),
+                 [&](const std::string& path) { return StoreFile(source, path); });
 }
 
 absl::Status ReplicaDatabase::StoreFile(ltx::ByteSource& source, const std::string& path) {
@@ -240,9 +264,9 @@ absl::Status ReplicaDatabase::StoreFile(ltx::ByteSource& source, const std::stri
 }
 
 absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(
-    ltx::ByteSource& source, const std::function<absl::Status(const std::string&)>& store) {
+    const ltx::FileInfo& info, uint64_t size_bytes,
+    const std::function<absl::Status(const std::string&)>& store) {
   MutexLock lock(receive_mu_);
-  ASSIGN_OR_RETURN(const ltx::FileInfo info, ltx::VerifyFile(source));
   const ltx::Header& header = info.header;
   const ltx::Position tip = chain_->log().tip();
   // What was forwarded from here comes back.
@@ -264,7 +288,7 @@ absl::StatusOr<ltx::Position> ReplicaDatabase::Receive(
                         .max_txid = header.max_txid,
                         .pre_apply = header.pre_apply,
                         .post_apply = info.trailer.post_apply,
-                        .size_bytes = source.size(),
+                        .size_bytes = size_bytes,
                         .timestamp_ms = header.timestamp_ms};
   if (replaces && tip.txid != 0) RETURN_IF_ERROR(KeepBranch(header));
   if (replaces && !header.is_snapshot()) {
@@ -345,6 +369,8 @@ absl::Status ReplicaDatabase::ApplyNext() {
   if (loan_) return absl::OkStatus();
   RETURN_IF_ERROR(OpenFile());
   if (needs_snapshot_) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const bool adopted, AdoptMade());
+  if (adopted) return absl::OkStatus();
   LtxPageSource source;
   ASSIGN_OR_RETURN(const bool pending, CollectPending(&source));
   if (!pending) return absl::OkStatus();
@@ -354,6 +380,46 @@ absl::Status ReplicaDatabase::ApplyNext() {
       std::chrono::steady_clock::now() +
       std::min<std::chrono::steady_clock::duration>(file_->kept_readers_out(), kMaxReadersTurn);
   return absl::OkStatus();
+}
+
+// The file that arrived and ends there; any other goes.
+std::shared_ptr<IncomingFile> ReplicaDatabase::TakeIncoming(const ltx::Position& position) {
+  MutexLock lock(incoming_mu_);
+  std::shared_ptr<IncomingFile> incoming = std::move(incoming_);
+  return incoming != nullptr && incoming_end_ == position ? std::move(incoming) : nullptr;
+}
+
+// Where there is no database, the one that was made of the chain's snapshot while it arrived takes
+// its place.  False: there is none, or it cannot; then the snapshot is applied.
+absl::StatusOr<bool> ReplicaDatabase::AdoptMade() {
+  if (file_->shape().size_pages != 0 || chain_->position() != ltx::Position()) {
+    TakeIncoming({});
+    return false;
+  }
+  const absl::StatusOr<LtxFileRef> file = chain_->log().FileAfter(ltx::Position());
+  if (!file.ok()) return false;
+  const std::shared_ptr<IncomingFile> incoming = TakeIncoming(file->end());
+  const std::unique_ptr<NewDatabase> made =
+      incoming == nullptr ? nullptr : incoming->TakeDatabase();
+  if (made == nullptr || made->position != file->end()) return false;
+  if (const absl::Status status =
+          file_->Adopt(std::move(made->fd), made->page_bytes, made->size_pages);
+      !status.ok()) {
+    LogInfo("apply", fmt::format("db={} is made anew: {}", name(), status.ToString()));
+    return false;
+  }
+  error_.clear();
+  RETURN_IF_ERROR(
+      chain_->ResetTable(made->page_bytes, made->size_pages, file->max_txid, made->sums));
+  counters_.Add({.transactions = file->max_txid,
+                 .files = 1,
+                 .pages = made->size_pages,
+                 .bytes = file->size_bytes});
+  CHECK(chain_->position() == made->position);
+  Show();
+  if (options_.on_commit) options_.on_commit(name(), file->min_txid, file->max_txid);
+  MakeNextFile(chain_->log());
+  return true;
 }
 
 // The next stored files after our position; those of a snapshot replace everything.

@@ -24,6 +24,8 @@
 
 namespace litefs::db {
 
+class IncomingFile;
+
 class ReplicaDatabase final : public Database {
  public:
   static absl::StatusOr<std::unique_ptr<ReplicaDatabase>> Open(DatabaseOptions options,
@@ -54,6 +56,11 @@ class ReplicaDatabase final : public Database {
   // branches/ first (I2).  Returns the new stored position.  kFailedPrecondition: none of these;
   // kDataLoss: it is broken; others: try again later.
   absl::StatusOr<ltx::Position> Receive(int fd, uint64_t size_bytes) EXCLUDES(receive_mu_);
+  // The same, all of which has arrived in fd; waits until it is verified.  A database that was made
+  // of it takes the place of none at the next ApplyPending.
+  absl::StatusOr<ltx::Position> Receive(int fd, uint64_t size_bytes,
+                                        std::shared_ptr<IncomingFile> incoming)
+      EXCLUDES(receive_mu_);
   absl::StatusOr<ltx::Position> Receive(ltx::ByteSource& source) EXCLUDES(receive_mu_);
 
   // Applies what is stored, one batch (HasPending tells of more).  kUnavailable: readers are in the
@@ -116,9 +123,11 @@ class ReplicaDatabase final : public Database {
   ltx::Position AppliedPosition() EXCLUDES(mu_);
   // What Info, position and Prune go by.
   void Show() REQUIRES(mu_) EXCLUDES(shown_mu_);
-  // store writes the file's bytes to a path.
+  // The verified file; store writes its bytes to a path.
   absl::StatusOr<ltx::Position> Receive(
-      ltx::ByteSource& source, const std::function<absl::Status(const std::string&)>& store)
+      const ltx::FileInfo& info, uint64_t size_bytes,
+      const std::function<absl::Status(const std::string&)>& store) EXCLUDES(receive_mu_);
+  absl::StatusOr<ltx::Position> Store(const ltx::FileInfo& info, ltx::FdSource& source, int fd)
       EXCLUDES(receive_mu_);
   absl::Status StoreFile(ltx::ByteSource& source, const std::string& path);
   absl::Status KeepDiverged(const std::string& reason) REQUIRES(mu_);
@@ -126,6 +135,8 @@ class ReplicaDatabase final : public Database {
   absl::Status KeepFile(const ltx::Position& branch) REQUIRES(mu_);
   absl::StatusOr<bool> CollectPending(LtxPageSource* source) REQUIRES(mu_);
   absl::Status ApplyBatch(LtxPageSource& source) REQUIRES(mu_);
+  absl::StatusOr<bool> AdoptMade() REQUIRES(mu_);
+  std::shared_ptr<IncomingFile> TakeIncoming(const ltx::Position& position) EXCLUDES(incoming_mu_);
   void NeedSnapshot(const std::string& reason) REQUIRES(mu_);
   std::string ForwardPath() const { return chain_->directory() + "/forward.tmp"; }
   absl::Status MayForward() REQUIRES(mu_);
@@ -155,6 +166,10 @@ class ReplicaDatabase final : public Database {
   Mutex shown_mu_;  // after mu_
   DatabaseInfo shown_ GUARDED_BY(shown_mu_);
   std::atomic<bool> needs_snapshot_ = false;
+  Mutex incoming_mu_;  // after mu_ and receive_mu_
+  // What was verified last while it arrived, and is stored now or about to be.
+  std::shared_ptr<IncomingFile> incoming_ GUARDED_BY(incoming_mu_);
+  ltx::Position incoming_end_ GUARDED_BY(incoming_mu_);
   mutable Mutex served_mu_;  // after all others
   std::optional<LtxFileRef> served_ GUARDED_BY(served_mu_);
 };

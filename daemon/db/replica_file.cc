@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -61,16 +62,21 @@ bool IsComplete(const PageSource& source, uint32_t page_bytes, ltx::PageNo commi
   return source.count() >= commit - (has_lock_page ? 1 : 0);
 }
 
+absl::StatusOr<sqlite::DbHeader> ParsePage1(std::span<const std::byte> page) {
+  ASSIGN_OR_RETURN(const sqlite::DbHeader header, sqlite::ParseDbHeader(page));
+  if (header.page_bytes != page.size()) {
+    return absl::DataLossError(
+        fmt::format("page 1 says {} bytes a page, expected {}", header.page_bytes, page.size()));
+  }
+  return header;
+}
+
 // What page 1 of the source says about the mode; nullopt without a page 1.
 absl::StatusOr<std::optional<bool>> WalByPage1(PageSource& source, uint32_t page_bytes) {
   if (source.count() == 0 || source.pgno(0) != 1) return std::nullopt;
   std::vector<std::byte> page(page_bytes);
   RETURN_IF_ERROR(source.Read(0, page));
-  ASSIGN_OR_RETURN(const sqlite::DbHeader header, sqlite::ParseDbHeader(page));
-  if (header.page_bytes != page_bytes) {
-    return absl::DataLossError(
-        fmt::format("page 1 says {} bytes a page, expected {}", header.page_bytes, page_bytes));
-  }
+  ASSIGN_OR_RETURN(const sqlite::DbHeader header, ParsePage1(page));
   return header.wal;
 }
 
@@ -96,6 +102,15 @@ absl::Status RenameNew(const std::string& from, const std::string& to) {
   }
   if (errno != EINVAL) return ErrnoStatus("rename " + from + " to " + to, errno);
   return Rename(from, to);  // a file system without RENAME_NOREPLACE
+}
+
+// Gives a file without one a name that must not exist: kAlreadyExists.
+absl::Status LinkNew(int fd, const std::string& to) {
+  const std::string from = fmt::format("/proc/self/fd/{}", fd);
+  if (::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus("link " + to, errno);
 }
 
 // An error after which "nothing has changed" would be wrong.
@@ -364,11 +379,27 @@ absl::Status ReplicaFile::Create(PageSource& source, uint32_t page_bytes, ltx::P
   ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(temporary, O_RDWR | O_CREAT | O_EXCL));
   RETURN_IF_ERROR(WritePages(source, page_bytes, fd.get(), temporary));
   RETURN_IF_ERROR(source.Check());
-  const uint64_t size = uint64_t{commit} * page_bytes;
+  return Appear(std::move(fd), temporary,
+                {.page_bytes = page_bytes, .size_pages = commit, .wal = wal});
+}
+
+absl::Status ReplicaFile::Adopt(UniqueFd fd, uint32_t page_bytes, ltx::PageNo commit) {
+  if (!database_.valid()) RETURN_IF_ERROR(OpenExisting());
+  if (database_.valid()) return absl::AlreadyExistsError(paths_.database);
+  std::vector<std::byte> page(page_bytes);
+  RETURN_IF_ERROR(ReadExactAt(fd.get(), page, 0, paths_.database));
+  ASSIGN_OR_RETURN(const sqlite::DbHeader header, ParsePage1(page));
+  return Appear(std::move(fd), "",
+                {.page_bytes = page_bytes, .size_pages = commit, .wal = header.wal});
+}
+
+// The file, whose name is temporary or which has none, becomes the database, with its locks.
+absl::Status ReplicaFile::Appear(UniqueFd fd, const std::string& temporary, const Shape& shape) {
+  const uint64_t size = uint64_t{shape.size_pages} * shape.page_bytes;
   if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
-    return ErrnoStatus("truncate " + temporary, errno);
+    return ErrnoStatus("set the size of the new " + paths_.database, errno);
   }
-  RETURN_IF_ERROR(SyncData(fd.get(), temporary));
+  RETURN_IF_ERROR(SyncData(fd.get(), paths_.database));
   ASSIGN_OR_RETURN(const bool reserved,
                    TryLock(fd.get(), LockKind::kExclusive, sqlite::kReservedByte, 1));
   CHECK(reserved);  // nobody knows the file yet
@@ -378,16 +409,17 @@ absl::Status ReplicaFile::Create(PageSource& source, uint32_t page_bytes, ltx::P
   }
   RETURN_IF_ERROR(SyncDirectory(paths_.directory));
   std::unique_ptr<ReplicaWal> opened;
-  if (wal) {
+  if (shape.wal) {
     ASSIGN_OR_RETURN(sqlite::SharedLock shared, sqlite::SharedLock::Take(fd.get()));
     ASSIGN_OR_RETURN(opened, ReplicaWal::Open(fd.get(), paths_));
     shared.Keep();
   }
-  RETURN_IF_ERROR(RenameNew(temporary, paths_.database));
+  RETURN_IF_ERROR(temporary.empty() ? LinkNew(fd.get(), paths_.database)
+                                    : RenameNew(temporary, paths_.database));
   database_ = std::move(fd);
   wal_ = std::move(opened);
-  page1_wal_ = wal;
-  shape_ = {.page_bytes = page_bytes, .size_pages = commit, .wal = wal};
+  page1_wal_ = shape.wal;
+  shape_ = shape;
   return SyncDirectory(paths_.directory);
 }
 

@@ -64,6 +64,11 @@ class ReplicaFile {
   // A change of page_bytes needs a source with every page, and that nobody has the database open.
   absl::Status Apply(PageSource& source, uint32_t page_bytes, ltx::PageNo commit);
 
+  // As Apply with every page of a database that does not exist: what has been written to fd, a file
+  // without a name on the same file system, becomes the database.
+  // kAlreadyExists: there is one.  After any error nothing has changed; Apply may do.
+  absl::Status Adopt(UniqueFd fd, uint32_t page_bytes, ltx::PageNo commit);
+
   // For how long the last Apply kept new readers from beginning; 0 in WAL mode.
   std::chrono::steady_clock::duration kept_readers_out() const { return held_; }
 
@@ -122,6 +127,7 @@ class ReplicaFile {
   absl::Status ApplyRollback(PageSource& source, uint32_t page_bytes, ltx::PageNo commit, bool wal);
   absl::Status EnterWal();
   absl::Status Create(PageSource& source, uint32_t page_bytes, ltx::PageNo commit, bool wal);
+  absl::Status Appear(UniqueFd fd, const std::string& temporary, const Shape& shape);
   absl::Status Delete();
   absl::Status LeaveWal();
   absl::Status LeaveWalIfDue();

@@ -4,18 +4,48 @@
 
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/mutex.h"
 #include "common/unique_fd.h"
 #include "ltx/types.h"
 
 namespace litefs::replication {
+
+// How much is there of a file that is still being made, and who has read how much.  Any thread.
+class FileProgress {
+ public:
+  void Grow(uint64_t ready_bytes) { ready_bytes_.store(ready_bytes, std::memory_order_release); }
+  void Fail() { failed_.store(true, std::memory_order_release); }
+  // Somebody has read up to there, the furthest of all.
+  void NoteRead(uint64_t bytes) EXCLUDES(mu_);
+  // Waits until no more than ahead_bytes are there that nobody has read, or until the deadline.
+  void AwaitReader(uint64_t ahead_bytes, std::chrono::steady_clock::time_point deadline)
+      EXCLUDES(mu_);
+  // What is before this has been given back to the disk.
+  void ForgetUpTo(uint64_t bytes) { forgotten_.store(bytes, std::memory_order_release); }
+
+  uint64_t ready_bytes() const { return ready_bytes_.load(std::memory_order_acquire); }
+  uint64_t forgotten_bytes() const { return forgotten_.load(std::memory_order_acquire); }
+  bool failed() const { return failed_.load(std::memory_order_acquire); }
+
+ private:
+  std::atomic<uint64_t> ready_bytes_{0};
+  std::atomic<uint64_t> forgotten_{0};
+  std::atomic<bool> failed_{false};
+  Mutex mu_;
+  CondVar changed_;
+  uint64_t read_bytes_ GUARDED_BY(mu_) = 0;
+};
 
 // One LTX file, open for reading.  Its bytes never change, and stay readable while fd is open
 // although the file's name may be gone.
@@ -28,6 +58,26 @@ struct ChainFile {
   ltx::Checksum post_apply = 0;
   uint64_t committed_ms = 0;  // when, by the primary's wall clock (LTX header: timestamp)
   uint64_t end_bytes = 0;     // as ChainTip's
+  // Of a file that is being made, and described whole already.  Null: all of it is there.
+  std::shared_ptr<FileProgress> progress{};
+
+  uint64_t ready_bytes() const {
+    return progress == nullptr ? size_bytes : progress->ready_bytes();
+  }
+  // It will never be whole.
+  bool failed() const { return progress != nullptr && progress->failed(); }
+  uint64_t forgotten_bytes() const { return progress == nullptr ? 0 : progress->forgotten_bytes(); }
+};
+
+// Gets a snapshot while it is made; of one thread.
+class SnapshotReader {
+ public:
+  virtual ~SnapshotReader() = default;
+  // A file begins, described whole; the reader sets file.progress.  A second one takes the place of
+  // the first, which is not finished.
+  virtual void Begin(ChainFile file) = 0;
+  // So much of it is there.
+  virtual void Grow(uint64_t ready_bytes) = 0;
 };
 
 // The end of a database's chain.
@@ -73,14 +123,26 @@ class ChainSource {
   virtual absl::StatusOr<ChainFile> FileAfter(const std::string& database,
                                               const ltx::Position& from) = 0;
 
-  // An LTX snapshot (min_txid 1) of the current state.  May take seconds: called from a thread of
-  // its own, never the socket thread.  kNotFound: no such database.
-  virtual absl::StatusOr<ChainFile> Snapshot(const std::string& database) = 0;
+  // Makes an LTX snapshot (min_txid 1) of the current state, which is whole when this returns OK.
+  // May take seconds: called from a thread of its own, never the socket thread.
+  // kNotFound: no such database.
+  virtual absl::Status Snapshot(const std::string& database, SnapshotReader* reader) = 0;
 
   // A file that brings a database whose pages have these checksums to the current state: the pages
   // that differ, from base's checksum to the tip's position (min_txid is max_txid).  As slow as
   // Snapshot.  kFailedPrecondition: only a snapshot will do.
   virtual absl::StatusOr<ChainFile> Delta(const std::string& database, const PageSums& base) = 0;
+};
+
+// What a sink makes of a big file while it arrives.  Of the receiving thread; to be destroyed
+// before the sink.
+class Arrival {
+ public:
+  virtual ~Arrival() = default;
+  // The file has so many bytes now.  kDataLoss: it is broken, and need not come any further.
+  virtual absl::Status Arrived(uint64_t bytes) = 0;
+  // It is complete: as ChainSink::Receive.
+  virtual absl::StatusOr<ltx::Position> Receive() = 0;
 };
 
 // The replica's databases.  Called from the replica's receiving thread only.
@@ -100,6 +162,12 @@ class ChainSink {
   // Any other error (disk full): try again later.
   virtual absl::StatusOr<ltx::Position> Receive(const std::string& database, int file_fd,
                                                 uint64_t size_bytes) = 0;
+  // A file of size_bytes is about to arrive in file_fd, a SpoolFile that is written from its start
+  // to its end.  Null: there is nothing to do before it is complete; then Receive gets it.
+  virtual std::unique_ptr<Arrival> Expect(const std::string& /*database*/, int /*file_fd*/,
+                                          uint64_t /*size_bytes*/) {
+    return nullptr;
+  }
   // The checksums of the pages that the database has now.  None: nothing is there to build on, or
   // it has more than max_pages.  Reads the whole database.
   virtual absl::StatusOr<PageSums> Sums(const std::string& database, uint64_t max_pages) = 0;

@@ -244,7 +244,7 @@ void Follower::On(const Chunk& chunk, std::span<const std::byte> payload, Time n
       return Fail(name, now, "too many files at once");
     }
     transferring_.insert(name);
-    absl::StatusOr<Transfer> transfer = Transfer::Begin(chunk.file, sink_);
+    absl::StatusOr<Transfer> transfer = Transfer::Begin(name, chunk.file, sink_);
     if (!transfer.ok()) return Fail(name, now, std::string(transfer.status().message()));
     database.transfer = *std::move(transfer);
   }
@@ -254,6 +254,7 @@ void Follower::On(const Chunk& chunk, std::span<const std::byte> payload, Time n
   }
   const absl::Status appended = database.transfer->Append(payload);
   if (!appended.ok()) {
+    status_->corrupt += absl::IsDataLoss(appended) ? 1 : 0;
     database.transfer.reset();
     transferring_.erase(name);
     return Fail(name, now, std::string(appended.message()));

@@ -35,6 +35,10 @@ bool HasForeignContent(const ltx::Position& position) {
 // Why a peer is dropped that is a new one at once.
 constexpr std::string_view kNewSession = "a new session";
 
+uint64_t NextChunkBytes(const PullStream& stream) {
+  return std::min<uint64_t>(kChunkBytes, stream.file->size_bytes - stream.offset);
+}
+
 std::string TextOf(const absl::Status& status) { return std::string(status.message()); }
 
 }  // namespace
@@ -297,7 +301,7 @@ bool PullServer::PumpPeer(Peer& peer) {
       if (!SendPositions(peer)) return false;
     } else if (!peer.ready.empty() && peer.sending.size() < kMaxOpenFiles) {
       if (!StartNextStream(peer)) return false;
-    } else if (!peer.sending.empty()) {
+    } else if (FindSendable(peer)) {
       if (!SendChunk(peer)) return false;
     } else {
       return false;
@@ -350,7 +354,7 @@ bool PullServer::OpenNextFile(Peer& peer, Stream& stream) {
 // Continues an interrupted snapshot, if it is still there: a new one would begin from nothing.
 bool PullServer::OpenPartial(Stream& stream) {
   if (stream.partial.partial.min_txid != 1) return false;
-  SharedFile kept = parts_.snapshots->Kept(stream.database);
+  SharedFile kept = parts_.snapshots->Kept(stream.database, stream.partial.partial_offset);
   if (kept == nullptr || IdentityOf(*kept) != stream.partial.partial) return false;
   stream.file = std::move(kept);
   stream.is_snapshot = true;
@@ -379,7 +383,7 @@ void PullServer::MakeSnapshot(Peer& peer, Stream& stream) {
                         "the chain does not continue from its own snapshot");
   }
   // One that was made for another replica will do if the chain goes on from it.
-  if (SharedFile kept = parts_.snapshots->Kept(stream.database); kept != nullptr) {
+  if (SharedFile kept = parts_.snapshots->Kept(stream.database, 0); kept != nullptr) {
     const absl::StatusOr<ChainFile> next = parts_.source->FileAfter(stream.database, After(*kept));
     if (next.ok() || absl::IsNotFound(next.status())) {
       stream.file = std::move(kept);
@@ -436,16 +440,36 @@ bool PullServer::SendCurrent(Peer& peer, Stream& stream) {
   return true;
 }
 
-// Sends one chunk of the stream whose turn it is.
+// Puts a stream in front whose next chunk is there.  False: none; for those of growing files the
+// SnapshotWorker's wake-up comes.
+bool PullServer::FindSendable(Peer& peer) {
+  for (size_t left = peer.sending.size(); left > 0; --left) {
+    const uint64_t id = peer.sending.front();
+    Stream* const stream = peer.Find(id);
+    const bool failed = stream != nullptr && stream->file->failed();
+    if (stream != nullptr && !failed) {
+      if (stream->file->ready_bytes() >= stream->offset + NextChunkBytes(*stream)) return true;
+      peer.sending.push_back(id);
+    }
+    peer.sending.pop_front();
+    if (failed) BeginSnapshotAnew(peer, *stream);
+  }
+  return false;
+}
+
+// The database went on while its snapshot was made.  May close the stream.
+void PullServer::BeginSnapshotAnew(Peer& peer, Stream& stream) {
+  stream.file.reset();
+  stream.offset = 0;
+  --stream.snapshots_in_a_row;  // this one did not count
+  MakeSnapshot(peer, stream);
+}
+
+// Sends one chunk of the stream in front.  REQUIRES: FindSendable.
 bool PullServer::SendChunk(Peer& peer) {
   const uint64_t id = peer.sending.front();
-  Stream* const found = peer.Find(id);
-  if (found == nullptr) {
-    peer.sending.pop_front();
-    return true;
-  }
-  Stream& stream = *found;
-  const size_t size = std::min<uint64_t>(kChunkBytes, stream.file->size_bytes - stream.offset);
+  Stream& stream = *peer.Find(id);
+  const uint64_t size = NextChunkBytes(stream);
   absl::StatusOr<Frame> payload =
       ReadCountedFrame(*stream.file, stream.offset, size, peer.queued_bytes);
   if (!payload.ok()) {
@@ -465,6 +489,7 @@ bool PullServer::SendChunk(Peer& peer) {
   ++counters_.chunks;
   peer.sending.pop_front();
   stream.offset += size;
+  if (stream.is_snapshot) parts_.snapshots->NoteRead(stream.file, stream.offset);
   if (stream.offset < stream.file->size_bytes) {
     peer.sending.push_back(id);
     return true;

@@ -7,7 +7,7 @@
 // A stream:
 //            Pull                    FileAfter: a file             credit
 //   (none) ───────► ready ──────────────────────────► sending ◄──────────► (a chunk)
-//                    ▲ │ └─ kOutOfRange ─► sums ─► snapshot ─►│
+//                    ▲ │ └─ kOutOfRange ─► sums ─► snapshot ─►│ (or for a growing file)
 //      TipChanged    │ └─ kNotFound: Current ─► idle      │ last chunk
 //      (push only)   └────────────────────────────┴───────┘
 //
@@ -125,6 +125,8 @@ class PullServer {
   bool AskForSums(Peer& peer, Stream& stream);
   void OnSums(Peer& peer, const Sums& sums);
   bool SendCurrent(Peer& peer, Stream& stream);
+  bool FindSendable(Peer& peer);
+  void BeginSnapshotAnew(Peer& peer, Stream& stream);
   bool SendChunk(Peer& peer);
   bool SendPositions(Peer& peer);
   bool SendPong(Peer& peer);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,15 +23,17 @@ class Transfer {
   // Up to this size a file is kept in memory.
   static constexpr size_t kMaxInMemoryBytes = 1 << 20;
 
-  // Begins an empty transfer.  Fails as ChainSink::SpoolFile.
-  static absl::StatusOr<Transfer> Begin(const FileIdentity& file, ChainSink* sink);
+  // Begins an empty transfer of a file of this database.  Fails as ChainSink::SpoolFile.
+  static absl::StatusOr<Transfer> Begin(const std::string& database, const FileIdentity& file,
+                                        ChainSink* sink);
 
   // Whether chunk continues this transfer where it stands.
   bool IsNext(const Chunk& chunk) const {
     return chunk.file == file_ && chunk.offset == received_bytes_;
   }
   // Takes the next chunk's payload.  REQUIRES: IsNext, and the payload fits.
-  // Fails if it cannot be written; then the transfer is of no more use.
+  // Fails if it cannot be written, and (kDataLoss) if what has come is broken; then the transfer is
+  // of no more use.
   absl::Status Append(std::span<const std::byte> payload);
 
   bool complete() const { return received_bytes_ == file_.size_bytes; }
@@ -46,7 +49,8 @@ class Transfer {
   FileIdentity file_;
   uint64_t received_bytes_ = 0;
   std::vector<std::byte> memory_;
-  UniqueFd spool_;  // used instead of memory_ if valid
+  UniqueFd spool_;                    // used instead of memory_ if valid
+  std::unique_ptr<Arrival> arrival_;  // what the sink makes of the spool meanwhile, if anything
 };
 
 }  // namespace litefs::replication

@@ -13,6 +13,7 @@
 #include <fstream>
 #include <iterator>
 #include <random>
+#include <span>
 #include <thread>
 
 #include "common/posix_io.h"
@@ -86,6 +87,60 @@ class ReplicaFileTest : public testing::Test {
   std::unique_ptr<ReplicaFile> file_;
   Image applied_;
 };
+
+// ---- A database that was written before
+// -------------------------------------------------------
+
+class Adoption : public ReplicaFileTest, public testing::WithParamInterface<const char*> {
+ protected:
+  UniqueFd Written(const Image& image) {
+    auto fd = OpenFile(directory_.path(), O_TMPFILE | O_RDWR);
+    EXPECT_TRUE(fd.ok()) << fd.status();
+    EXPECT_TRUE(WriteAt(fd->get(), std::as_bytes(std::span(image.bytes)), 0, "image").ok());
+    return *std::move(fd);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Mode, Adoption, testing::Values("delete", "wal"));
+
+TEST_P(Adoption, MakesItTheDatabaseAndGoesOn) {
+  SourceDatabase source(Path("source.db"));
+  source.Run(std::string("PRAGMA journal_mode = ") + GetParam() +
+             "; CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t(v) VALUES (1), (2)");
+  applied_ = source.Take();
+  Open();
+  const absl::Status adopted =
+      file_->Adopt(Written(applied_), applied_.page_bytes, applied_.size_pages());
+  ASSERT_TRUE(adopted.ok()) << adopted;
+  EXPECT_EQ(GetParam() == std::string("wal"), file_->shape().wal);
+  ExpectContent();
+  source.Run("INSERT INTO t(v) VALUES (3)");
+  ExpectApplied(source.Take());
+  ExpectIntegrity();
+  // It holds the write locks as one that was applied does.
+  std::string output;
+  EXPECT_NE(RunProcess({"sqlite3", Replica(), "INSERT INTO t(v) VALUES (4)"}, &output), 0);
+}
+
+TEST_P(Adoption, NeverTakesTheFileOfAnother) {
+  SourceDatabase source(Path("source.db"));
+  source.Run(std::string("PRAGMA journal_mode = ") + GetParam() + "; CREATE TABLE t(v)");
+  const Image image = source.Take();
+  Open();
+  std::ofstream(Replica()) << "";
+  EXPECT_TRUE(
+      absl::IsAlreadyExists(file_->Adopt(Written(image), image.page_bytes, image.size_pages())));
+  EXPECT_EQ(0u, std::filesystem::file_size(Replica()));
+}
+
+TEST_P(Adoption, RefusesWhatIsNoDatabase) {
+  SourceDatabase source(Path("source.db"));
+  source.Run(std::string("PRAGMA journal_mode = ") + GetParam() + "; CREATE TABLE t(v)");
+  Image image = source.Take();
+  image.bytes[0] ^= 1;
+  Open();
+  EXPECT_FALSE(file_->Adopt(Written(image), image.page_bytes, image.size_pages()).ok());
+  EXPECT_FALSE(std::filesystem::exists(Replica()));
+}
 
 // ---- Histories
 // -----------------------------------------------------------------------------------

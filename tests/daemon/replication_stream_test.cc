@@ -41,6 +41,73 @@ TEST_P(ReplicationStream, GivesALateReplicaASnapshot) {
   ASSERT_TRUE(replica.sink.WaitFor("app.db", primary_.Commit("app.db")));
 }
 
+// A quarter of it is there, and is sent; whoever wants something else has it meanwhile.
+TEST_P(ReplicationStream, SendsASnapshotWhileItIsMade) {
+  for (int i = 0; i < 10; ++i) primary_.Commit("app.db");
+  source_.Prune("app.db");
+  source_.set_snapshot_bytes(4 << 20);
+  source_.HoldSnapshotsAt(1 << 20);
+  Replica replica(primary_);
+  replica.Start();
+  ASSERT_TRUE(source_.WaitForHeldSnapshot());
+  constexpr uint64_t kChunks = (1 << 20) / kChunkBytes;
+  ASSERT_TRUE(Eventually([&] { return primary_.server->counters().chunks == kChunks; }));
+  ASSERT_TRUE(replica.sink.WaitFor("other.db", primary_.Commit("other.db")));
+  EXPECT_EQ(0, replica.sink.snapshots_received());
+  source_.LetSnapshotsGo();
+  ASSERT_TRUE(replica.sink.WaitFor(source_));
+  EXPECT_EQ(1, replica.sink.snapshots_received());
+  EXPECT_EQ(1, source_.snapshots_made());
+  ASSERT_TRUE(replica.sink.WaitFor("app.db", primary_.Commit("app.db")));
+}
+
+// Two replicas have had a part of a snapshot that is not finished.
+TEST_P(ReplicationStream, BeginsASnapshotAnewWhenTheDatabaseGoesOn) {
+  for (int i = 0; i < 10; ++i) primary_.Commit("app.db");
+  source_.Prune("app.db");
+  source_.set_snapshot_bytes(4 << 20);
+  source_.HoldSnapshotsAt(1 << 20);
+  Replica replica(primary_);
+  Replica other(primary_);
+  other.options.node_id = "other";
+  replica.Start();
+  other.Start();
+  ASSERT_TRUE(source_.WaitForHeldSnapshot());
+  constexpr uint64_t kChunks = 2 * (1 << 20) / kChunkBytes;
+  ASSERT_TRUE(Eventually([&] { return primary_.server->counters().chunks == kChunks; }));
+  primary_.Commit("app.db");
+  source_.Prune("app.db");
+  source_.LetSnapshotsGo(/*anew=*/true);
+  ASSERT_TRUE(replica.sink.WaitFor(source_));
+  ASSERT_TRUE(other.sink.WaitFor(source_));
+  EXPECT_EQ(1, replica.sink.snapshots_received());
+  EXPECT_EQ(1, other.sink.snapshots_received());
+  EXPECT_EQ(2, source_.snapshots_made());
+}
+
+// What has come of it is not sent again.
+TEST_P(ReplicationStream, ResumesASnapshotThatIsBeingMade) {
+  for (int i = 0; i < 10; ++i) primary_.Commit("app.db");
+  source_.Prune("app.db");
+  source_.set_snapshot_bytes(4 << 20);
+  source_.HoldSnapshotsAt(1 << 20);
+  Replica replica(primary_);
+  replica.Start();
+  ASSERT_TRUE(source_.WaitForHeldSnapshot());
+  constexpr uint64_t kChunks = (1 << 20) / kChunkBytes;
+  ASSERT_TRUE(Eventually([&] { return primary_.server->counters().chunks == kChunks; }));
+  ASSERT_TRUE(Eventually([&] { return replica.sink.spools() == 1; }));
+  // A second Hello on the same chains: the follower of the new connection has what the old one had.
+  primary_.server->Renew("cluster-1", 2, "primary", "");
+  ASSERT_TRUE(Eventually([&] { return primary_.server->counters().resumed == 1; }));
+  source_.LetSnapshotsGo();
+  ASSERT_TRUE(replica.sink.WaitFor(source_));
+  EXPECT_EQ(1, replica.sink.snapshots_received());
+  EXPECT_EQ(1, source_.snapshots_made());
+  // Its body, and a header and a digest.
+  EXPECT_EQ(4 * kChunks + 1, primary_.server->counters().chunks);
+}
+
 TEST_P(ReplicationStream, GivesAReplicaThatWasAwayWhatItMissed) {
   Replica replica(primary_);
   replica.Start();

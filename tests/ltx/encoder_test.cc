@@ -4,6 +4,7 @@
 
 #include <cstdio>
 
+#include "common/sqlite_format.h"
 #include "ltx/crc64.h"
 #include "tests/ltx/testing.h"
 #include "tests/support/allocation_counter.h"
@@ -187,6 +188,43 @@ TEST_F(EncoderTest, AllocatesNothingWhenReused) {
   EXPECT_EQ(last_count, 0u);
 }
 #endif
+
+TEST(LiteralSnapshotTest, HasTheSizeThatItsShapeSays) {
+  for (uint32_t page_bytes = 512; page_bytes <= 65536; page_bytes *= 2) {
+    for (const PageNo pages : {0U, 1U, 2U, 127U, 128U, 300U}) {
+      EXPECT_EQ(MakeSnapshot(page_bytes, pages, true, Encoder::Compression::kLiteralsOnly).size(),
+                LiteralSnapshotBytes(page_bytes, pages))
+          << page_bytes << " " << pages;
+    }
+  }
+}
+
+// Only counts.
+class NoSink final : public ByteSink {
+ public:
+  absl::Status Append(std::span<const std::byte>) override { return absl::OkStatus(); }
+};
+
+TEST(LiteralSnapshotTest, HasTheSizeThatItsShapeSaysAroundTheLockPage) {
+  constexpr uint32_t kLargest = 65536;
+  const PageNo lock_page = sqlite::LockPage(kLargest);
+  const std::vector<std::byte> page(kLargest);
+  for (const PageNo commit : {lock_page, lock_page + 2}) {
+    NoSink sink;
+    Encoder encoder;
+    const Header header = {.flags = kFlagNoChecksum,
+                           .page_bytes = kLargest,
+                           .commit = commit,
+                           .min_txid = 1,
+                           .max_txid = 1};
+    ASSERT_TRUE(encoder.Begin(&sink, header, Encoder::Compression::kLiteralsOnly).ok());
+    for (PageNo pgno = 1; pgno <= commit; ++pgno) {
+      if (pgno != lock_page) ASSERT_TRUE(encoder.AddPageWithCrc(pgno, page, 0).ok());
+    }
+    ASSERT_TRUE(encoder.Finish(0).ok());
+    EXPECT_EQ(encoder.bytes_written(), LiteralSnapshotBytes(kLargest, commit));
+  }
+}
 
 // What one file of each kind looks like to the independent reader of tests/vectors/ltx/tools.
 class IndependentReaderTest : public testing::Test {

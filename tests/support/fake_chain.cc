@@ -167,13 +167,53 @@ absl::StatusOr<ChainFile> FakeSource::FileAfter(const std::string& database,
   return Duplicate(*file->second);
 }
 
-absl::StatusOr<ChainFile> FakeSource::Snapshot(const std::string& database) {
-  MutexLock lock(mu_);
+absl::StatusOr<std::shared_ptr<const ChainFile>> FakeSource::MakeSnapshot(
+    const std::string& database) {
   const auto it = chains_.find(database);
   if (it == chains_.end()) return absl::NotFoundError("no database");
   ++snapshots_made_;
   const ltx::Position tip = it->second.tip;
-  return Duplicate(*MakeFile(1, tip.txid, 0, tip.checksum, RandomBytes(snapshot_bytes_)));
+  return MakeFile(1, tip.txid, 0, tip.checksum, RandomBytes(snapshot_bytes_));
+}
+
+absl::Status FakeSource::Snapshot(const std::string& database, SnapshotReader* reader) {
+  MutexLock lock(mu_);
+  ASSIGN_OR_RETURN(std::shared_ptr<const ChainFile> file, MakeSnapshot(database));
+  reader->Begin(Duplicate(*file));
+  if (hold_at_ != 0) {
+    reader->Grow(hold_at_);
+    held_ = true;
+    changed_.NotifyAll();
+    while (hold_at_ != 0) changed_.Wait(mu_);
+    held_ = false;
+    if (std::exchange(anew_, false)) {
+      ASSIGN_OR_RETURN(file, MakeSnapshot(database));
+      reader->Begin(Duplicate(*file));
+    }
+  }
+  reader->Grow(file->size_bytes);
+  return absl::OkStatus();
+}
+
+void FakeSource::HoldSnapshotsAt(uint64_t bytes) {
+  MutexLock lock(mu_);
+  hold_at_ = bytes;
+}
+
+bool FakeSource::WaitForHeldSnapshot() {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  MutexLock lock(mu_);
+  while (!held_) {
+    if (!changed_.WaitUntil(mu_, deadline)) return held_;
+  }
+  return true;
+}
+
+void FakeSource::LetSnapshotsGo(bool anew) {
+  MutexLock lock(mu_);
+  hold_at_ = 0;
+  anew_ = anew;
+  changed_.NotifyAll();
 }
 
 int FakeSource::deltas_made() {

@@ -35,6 +35,12 @@ class FakeSource : public ChainSource {
   // Bodies of the snapshots made from now on.
   void set_snapshot_bytes(size_t bytes) { snapshot_bytes_ = bytes; }
   int snapshots_made() EXCLUDES(mu_);
+  // Snapshots that begin from now on stop growing at so many bytes, until they are let go.
+  void HoldSnapshotsAt(uint64_t bytes) EXCLUDES(mu_);
+  bool WaitForHeldSnapshot() EXCLUDES(mu_);  // until one is held; false after 30 s
+  // The held one, and those to come, are finished; or the held one is given up, and another one is
+  // begun in its place.
+  void LetSnapshotsGo(bool anew = false) EXCLUDES(mu_);
   // What dates transactions; before the first.
   void set_clock(const Clock* clock) { clock_ = clock; }
   // Takes in a file as FakeSink gets it: what a replica serves to others.
@@ -45,7 +51,7 @@ class FakeSource : public ChainSource {
   std::vector<ChainTip> States() override EXCLUDES(mu_);
   absl::StatusOr<ChainFile> FileAfter(const std::string& database,
                                       const ltx::Position& from) override EXCLUDES(mu_);
-  absl::StatusOr<ChainFile> Snapshot(const std::string& database) override EXCLUDES(mu_);
+  absl::Status Snapshot(const std::string& database, SnapshotReader* reader) override EXCLUDES(mu_);
   // base must be as FakeSink::Sums makes it.
   absl::StatusOr<ChainFile> Delta(const std::string& database, const PageSums& base) override
       EXCLUDES(mu_);
@@ -59,12 +65,18 @@ class FakeSource : public ChainSource {
     std::map<ltx::TxId, std::shared_ptr<const ChainFile>> files;  // by min_txid
   };
   std::vector<std::byte> RandomBytes(size_t n) REQUIRES(mu_);
+  absl::StatusOr<std::shared_ptr<const ChainFile>> MakeSnapshot(const std::string& database)
+      REQUIRES(mu_);
 
   Mutex mu_;
   std::map<std::string, Chain> chains_ GUARDED_BY(mu_);
   std::mt19937_64 random_ GUARDED_BY(mu_){20261123};
   int snapshots_made_ GUARDED_BY(mu_) = 0;
   int deltas_made_ GUARDED_BY(mu_) = 0;
+  CondVar changed_;
+  uint64_t hold_at_ GUARDED_BY(mu_) = 0;  // 0: nowhere
+  bool held_ GUARDED_BY(mu_) = false;
+  bool anew_ GUARDED_BY(mu_) = false;
   std::atomic<size_t> snapshot_bytes_{1000};
   const Clock* clock_ = &SystemClock();
   std::atomic<bool> complete_{true};
