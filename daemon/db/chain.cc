@@ -9,6 +9,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -34,6 +37,28 @@ constexpr size_t kKeptChanges = kKeptBytes / sizeof(PageChange);
 constexpr size_t kMostComparing = 4;
 constexpr size_t kLeastComparedBytes = 32 << 20;
 
+// ext4 makes a file near its directory's other files, and without a journal of its own it steps
+// over every inode there that was deleted in the last seconds.  An app whose SQLite deletes a
+// rollback journal with each transaction leaves thousands.  Marked as here (chattr +T), the parent
+// has its new directories put anywhere by their names, so the first name is a random one.  Other
+// file systems refuse the mark, and need none.
+absl::Status MakeDirectoryApart(const std::string& parent, const std::string& name) {
+  const std::string path = parent + "/" + name;
+  if (::access(path.c_str(), F_OK) == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(parent, O_RDONLY | O_DIRECTORY));
+  int flags = 0;
+  uint32_t random = 0;
+  if (::ioctl(fd.get(), FS_IOC_GETFLAGS, &flags) != 0 ||
+      ::getrandom(&random, sizeof(random), 0) != sizeof(random)) {
+    return MakeDirectory(path);
+  }
+  flags |= FS_TOPDIR_FL;
+  if (::ioctl(fd.get(), FS_IOC_SETFLAGS, &flags) != 0) return MakeDirectory(path);
+  const std::string first = fmt::format("{}/new-{:08x}", parent, random);
+  RETURN_IF_ERROR(MakeDirectory(first));
+  return Rename(first, path);
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<PageChange>> ChangesOf(ltx::ByteSource& source, ltx::FileInfo* info) {
@@ -50,7 +75,7 @@ absl::StatusOr<std::unique_ptr<Chain>> Chain::Open(Options options, std::string*
   std::unique_ptr<Chain> chain(new Chain(std::move(options)));
   const std::string& directory = chain->options_.directory;
   RETURN_IF_ERROR(MakeDirectory(directory));
-  RETURN_IF_ERROR(MakeDirectory(directory + "/ltx"));
+  RETURN_IF_ERROR(MakeDirectoryApart(directory, "ltx"));
   ASSIGN_OR_RETURN(chain->log_, LtxLog::Open(directory + "/ltx", report));
   ASSIGN_OR_RETURN(chain->table_, PageChecksums::Open(directory + "/checksums"));
   if (!chain->options_.replica) RETURN_IF_ERROR(chain->CatchUpTable(report));

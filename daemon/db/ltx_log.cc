@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cerrno>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "common/check.h"
@@ -73,6 +74,9 @@ absl::Status SetAside(const std::string& directory, const std::string& name) {
   return Rename(directory + "/" + name, path);
 }
 
+// As many pruned files are kept for use as there were new ones since the last time, at most these.
+constexpr size_t kMostSpares = 4096;
+
 // More are synced with the whole file system: at a daemon's start, or after a long time without.
 constexpr size_t kSyncedOneByOne = 16;
 
@@ -108,6 +112,7 @@ absl::Status LtxLog::Load(std::string* report) {
   std::sort(names.rbegin(), names.rend());
   std::vector<absl::StatusOr<LtxFileRef>> verified = VerifyAll(directory_, names);
   MutexLock lock(mu_);
+  spares_.RemoveLeftovers();
   std::vector<LtxFileRef> newest_first;
   bool chain_ended = false;
   for (size_t i = 0; i < names.size(); ++i) {
@@ -181,7 +186,16 @@ absl::Status LtxLog::Append(const std::string& temporary, const LtxFileRef& file
   added.end_bytes = end_bytes_ += file.size_bytes;
   files_.push_back(added);
   size_bytes_ += DiskBytes(file.size_bytes);
+  ++appended_;
   return absl::OkStatus();
+}
+
+void LtxLog::MakeTemporary() {
+  {
+    MutexLock lock(mu_);
+    if (::access(temporary_path_.c_str(), F_OK) == 0 || spares_.Take(temporary_path_)) return;
+  }
+  OpenFile(temporary_path_, O_WRONLY | O_CREAT).status().IgnoreError();
 }
 
 absl::Status LtxLog::Sync() {
@@ -277,9 +291,10 @@ bool LtxLog::BeginsWithSnapshot() const {
 bool LtxLog::Prune(int64_t oldest_ms, uint64_t max_bytes, ltx::TxId keep_after) {
   MutexLock lock(mu_);
   const size_t before = files_.size();
+  spares_.SetLimit(std::min(std::exchange(appended_, 0), kMostSpares));
   while (files_.size() > 1 && files_.front().max_txid <= keep_after &&
          (files_.front().timestamp_ms < oldest_ms || size_bytes_ > max_bytes)) {
-    if (::unlink(PathOf(files_.front()).c_str()) != 0 && errno != ENOENT) break;
+    if (!spares_.Remove(PathOf(files_.front())) && errno != ENOENT) break;
     size_bytes_ -= DiskBytes(files_.front().size_bytes);
     files_.pop_front();
   }

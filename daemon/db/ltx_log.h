@@ -16,6 +16,7 @@
 #include "common/mutex.h"
 #include "common/unique_fd.h"
 #include "daemon/db/ltx_file_list.h"
+#include "daemon/db/spare_files.h"
 #include "ltx/types.h"
 
 namespace litefs::db {
@@ -36,6 +37,9 @@ class LtxLog {
   // A name in the directory for a file being written.  It becomes part of the chain by Append and
   // is removed by the next Open otherwise.
   const std::string& TemporaryPath() const { return temporary_path_; }
+  // Makes the file there, empty, when nobody waits for it: that costs more than to fill it.  An
+  // error is the next writer's to meet, and to report.
+  void MakeTemporary() EXCLUDES(mu_);
   std::string PathOf(const LtxFileRef& file) const;
 
   // Renames the complete file at temporary into the chain.
@@ -78,14 +82,18 @@ class LtxLog {
 
  private:
   explicit LtxLog(std::string directory)
-      : directory_(std::move(directory)), temporary_path_(directory_ + "/pending.tmp") {}
+      : directory_(std::move(directory)),
+        temporary_path_(directory_ + "/pending.tmp"),
+        spares_(directory_) {}
   absl::Status Load(std::string* report);
 
   const std::string directory_;
   const std::string temporary_path_;
   mutable Mutex mu_;
   LtxFileList files_ GUARDED_BY(mu_);
-  std::string path_ GUARDED_BY(mu_);  // of Append, so that it allocates nothing
+  SpareFiles spares_ GUARDED_BY(mu_);
+  size_t appended_ GUARDED_BY(mu_) = 0;  // since the last Prune
+  std::string path_ GUARDED_BY(mu_);     // of Append, so that it allocates nothing
   uint64_t size_bytes_ GUARDED_BY(mu_) = 0;
   uint64_t end_bytes_ GUARDED_BY(mu_) = 0;
   ltx::TxId synced_ GUARDED_BY(mu_) = 0;  // by Sync

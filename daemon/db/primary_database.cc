@@ -10,7 +10,6 @@
 #include "common/posix_io.h"
 #include "common/sqlite_format.h"
 #include "common/status_macros.h"
-#include "daemon/db/next_file.h"
 #include "daemon/sqlite/file_lock.h"
 #include "daemon/sqlite/settle.h"
 #include "ltx/page_checksum.h"
@@ -388,7 +387,7 @@ void PrimaryDatabase::Done(SessionId session, int error) {
     ClearSuspects();
     sessions_[session].Clear();
     NoteCaptured();
-    MakeNextFile(chain_->log());
+    chain_->log().MakeTemporary();
   } else {
     chain_->Discard();
     Suspect(session);
@@ -449,7 +448,7 @@ absl::Status PrimaryDatabase::CaptureWalLocked() {
   const ltx::Position after = chain_->log().tip();
   if (after.txid != before.txid) {
     if (options_.on_commit) options_.on_commit(name(), before.txid + 1, after.txid);
-    MakeNextFile(chain_->log());
+    chain_->log().MakeTemporary();
   }
   return files.status();
 }

@@ -7,7 +7,6 @@
 #include "common/posix_io.h"
 #include "common/status_macros.h"
 #include "daemon/db/checked_source.h"
-#include "daemon/db/next_file.h"
 #include "daemon/db/primary_database.h"
 #include "ltx/decoder.h"
 
@@ -86,7 +85,7 @@ absl::StatusOr<ltx::Position> PrimaryDatabase::AcceptForwarded(UniqueFd fd, bool
     return Doubtful(status);
   }
   NoteCaptured();
-  MakeNextFile(chain_->log());
+  chain_->log().MakeTemporary();
   CheckpointHalted();
   return end;
 }

@@ -15,7 +15,6 @@
 #include "common/status_macros.h"
 #include "daemon/db/checked_source.h"
 #include "daemon/db/incoming_file.h"
-#include "daemon/db/next_file.h"
 #include "daemon/db/side_file.h"
 #include "ltx/byte_stream.h"
 #include "ltx/encoder.h"
@@ -375,7 +374,7 @@ absl::Status ReplicaDatabase::ApplyNext() {
   ASSIGN_OR_RETURN(const bool pending, CollectPending(&source));
   if (!pending) return absl::OkStatus();
   RETURN_IF_ERROR(ApplyBatch(source));
-  MakeNextFile(chain_->log());
+  chain_->log().MakeTemporary();
   readers_turn_until_ =
       std::chrono::steady_clock::now() +
       std::min<std::chrono::steady_clock::duration>(file_->kept_readers_out(), kMaxReadersTurn);

@@ -11,7 +11,6 @@
 #include "common/posix_io.h"
 #include "common/sqlite_format.h"
 #include "common/status_macros.h"
-#include "daemon/db/next_file.h"
 #include "daemon/db/replica_database.h"
 #include "daemon/sqlite/wal_format.h"
 #include "ltx/page_checksum.h"
@@ -200,7 +199,7 @@ absl::Status ReplicaDatabase::TakeBack(bool known) {
   if (!identified.ok()) file_.reset();
   // Not before the look at what the apps have left: a checkpoint may restart the log.
   if (file_ != nullptr && file_->IsCheckpointDue()) file_->Checkpoint().IgnoreError();
-  MakeNextFile(chain_->log());
+  chain_->log().MakeTemporary();
   Show();
   return identified;
 }

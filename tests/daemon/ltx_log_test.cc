@@ -3,8 +3,11 @@
 
 #include "daemon/db/ltx_log.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <thread>
@@ -283,6 +286,91 @@ TEST_F(LtxLogTest, KnowsNoPositionInsideAFile) {
   EXPECT_EQ(log.FileAfter(third)->min_txid, 4u);
   EXPECT_TRUE(absl::IsOutOfRange(log.FileAfter({2, third.checksum}).status()));
   EXPECT_TRUE(absl::IsOutOfRange(log.FileAfter({4, third.checksum}).status()));
+}
+
+// The inode of the file at path; 0: there is none.
+ino_t InodeOf(const std::string& path) {
+  struct stat st;
+  return ::stat(path.c_str(), &st) == 0 ? st.st_ino : 0;
+}
+
+// As many as were new since the last time: four, of which two are pruned.
+TEST_F(LtxLogTest, UsesPrunedFilesAgain) {
+  ASSERT_EQ(database_.Open(), "");
+  for (uint32_t i = 1; i <= 4; ++i) {
+    database_.clock.wall_ms = 1000 * i;
+    database_.Write(i, i);
+    ASSERT_TRUE(database_.Commit());
+  }
+  LtxLog& log = database_.chain().log();
+  const ino_t first = InodeOf(File(1)), second = InodeOf(File(2));
+  ASSERT_NE(first, 0u);
+  EXPECT_TRUE(log.Prune(2500, ~uint64_t{0}, 4));
+  EXPECT_THAT(NamesIn(Directory()), ElementsAre(Name(3), Name(4), "spare-0.tmp", "spare-1.tmp"));
+  for (const ino_t inode : {first, second}) {
+    log.MakeTemporary();
+    log.MakeTemporary();  // it is there: nothing to do
+    EXPECT_EQ(InodeOf(log.TemporaryPath()), inode);
+    EXPECT_EQ(std::filesystem::file_size(log.TemporaryPath()), 0u);
+    database_.Write(9, static_cast<uint32_t>(inode));
+    ASSERT_TRUE(database_.Commit());
+  }
+  EXPECT_EQ(InodeOf(File(5)), first);
+  EXPECT_EQ(InodeOf(File(6)), second);
+  log.MakeTemporary();  // a new one
+  EXPECT_NE(InodeOf(log.TemporaryPath()), 0u);
+  const ltx::Position tip = log.tip();
+  database_.Close();
+  Open();
+  EXPECT_EQ(report_, "");
+  EXPECT_EQ(log_->tip(), tip);
+}
+
+// By a name, or a descriptor: its content stays.
+TEST_F(LtxLogTest, UsesNoFileAgainThatSomebodyHas) {
+  MakeChain();
+  ASSERT_EQ(database_.Open(), "");
+  database_.Write(5, 5);
+  ASSERT_TRUE(database_.Commit());
+  LtxLog& log = database_.chain().log();
+  const absl::StatusOr<UniqueFd> reader = OpenFile(File(1), O_RDONLY);
+  ASSERT_TRUE(reader.ok());
+  const std::string before = *ReadWholeFile(File(1), 1 << 20);
+  const std::string copy = directory_.path() + "/copy";
+  std::filesystem::create_hard_link(File(2), copy);
+  const std::string before2 = *ReadWholeFile(copy, 1 << 20);
+  EXPECT_TRUE(log.Prune(2500, ~uint64_t{0}, 5));
+  EXPECT_THAT(NamesIn(Directory()), ElementsAre(Name(3), Name(4), Name(5)));
+  log.MakeTemporary();
+  database_.Write(9, 9);
+  ASSERT_TRUE(database_.Commit());
+  std::string after(before.size() + 1, ' ');
+  EXPECT_EQ(::pread(reader->get(), after.data(), after.size(), 0),
+            static_cast<ssize_t>(before.size()));
+  EXPECT_EQ(after.substr(0, before.size()), before);
+  EXPECT_EQ(*ReadWholeFile(copy, 1 << 20), before2);
+}
+
+TEST_F(LtxLogTest, KeepsNoSparesThatAreNotNeeded) {
+  ASSERT_EQ(database_.Open(), "");
+  for (uint32_t i = 1; i <= 5; ++i) {
+    database_.clock.wall_ms = 1000 * i;
+    database_.Write(i, i);
+    ASSERT_TRUE(database_.Commit());
+  }
+  LtxLog& log = database_.chain().log();
+  EXPECT_TRUE(log.Prune(2500, ~uint64_t{0}, 5));
+  EXPECT_TRUE(std::filesystem::exists(Directory() + "/spare-1.tmp"));
+  EXPECT_TRUE(log.Prune(3500, ~uint64_t{0}, 5));  // nothing came meanwhile
+  EXPECT_THAT(NamesIn(Directory()), ElementsAre(Name(4), Name(5)));
+  database_.Write(9, 9);
+  ASSERT_TRUE(database_.Commit());
+  EXPECT_TRUE(log.Prune(5500, ~uint64_t{0}, 6));
+  EXPECT_TRUE(std::filesystem::exists(Directory() + "/spare-2.tmp"));
+  database_.Close();
+  Open();  // what a daemon leaves goes when the next one starts
+  EXPECT_EQ(report_, "");
+  for (const std::string& name : NamesIn(Directory())) EXPECT_FALSE(name.starts_with("spare-"));
 }
 
 TEST_F(LtxLogTest, APrunedChainDoesNotBeginAtNothing) {
