@@ -33,11 +33,6 @@ constexpr int kFirstLookMs = 200;         // from a change in the directory to a
 constexpr int kLastLookMs = 500;          // and while a program without the shim holds its lock
 constexpr int kDrainLookMs = 5;
 constexpr int kSendBufferBytes = 256 << 10;
-// Between two looks at the bells of writers that outrun us: this many times as long as the look
-// took.
-constexpr int64_t kPauseATurn = 4;
-constexpr int64_t kLeastPauseNs = 500'000;
-constexpr int64_t kMostPauseNs = 4'000'000;
 constexpr int64_t kNanosPerMilli = 1'000'000;
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
 constexpr size_t kEventsATurn = 64;
@@ -88,6 +83,7 @@ absl::Status SessionServer::Setup() {
 }
 
 absl::Status SessionServer::Run() {
+  options_.status->StartServing();
   CaptureAll();
   while (!stop_) {
     Wait();
@@ -99,6 +95,7 @@ absl::Status SessionServer::Run() {
   }
   listener_.Close();
   CaptureAll();
+  options_.status->StopServing();
   return absl::OkStatus();
 }
 
@@ -182,6 +179,17 @@ void SessionServer::HandleSignal() {
   stop_ = true;
 }
 
+// Quick, for thousands of databases; also true for a bell whose app has gone since.
+bool SessionServer::MayHaveRung() const {
+  const ipc::BellPage& page = options_.status->bells();
+  for (size_t slot = 0; slot < bells_seen_.size(); ++slot) {
+    if (page.bells[slot % ipc::kBellCount].load() != bells_seen_[slot]) {
+      return true;
+    }
+  }
+  return false;
+}
+
 bool SessionServer::HasRung(const Session& session) const {
   if (session.entry() == nullptr || session.entry()->primary == nullptr) return false;
   const uint32_t slot = session.entry()->slot;
@@ -191,6 +199,7 @@ bool SessionServer::HasRung(const Session& session) const {
 // Captures every WAL whose bell has rung since the last look.  Returns whether one had.
 bool SessionServer::RingBells() {
   bool rang = false;
+  if (!MayHaveRung()) return false;
   for (const auto& [id, session] : sessions_) {
     if (!HasRung(*session)) continue;
     const store::Store::Entry& entry = *session->entry();
@@ -202,20 +211,19 @@ bool SessionServer::RingBells() {
   return rang;
 }
 
-// While writers commit faster than one is captured, they are looked at now and then, and need not
-// wake us: what came meanwhile shares one file.  Returns how long to wait for that, 0 when they do
-// not outrun us.
+// Captures what has rung.  Returns how long to wait for more without being woken, 0 when a writer
+// is to wake us.
 int64_t SessionServer::FollowBells() {
   const int64_t start = NowNs();
   if (start < follow_at_ns_) return follow_at_ns_ - start;
   follow_at_ns_ = 0;
   if (!RingBells()) return 0;
-  const bool outrun = std::any_of(sessions_.begin(), sessions_.end(),
-                                  [this](const auto& item) { return HasRung(*item.second); });
-  if (!outrun) return 0;
+  const bool outrun =
+      MayHaveRung() && std::any_of(sessions_.begin(), sessions_.end(),
+                                   [this](const auto& item) { return HasRung(*item.second); });
   const int64_t now = NowNs();
-  const int64_t pause = std::clamp(kPauseATurn * (now - start), kLeastPauseNs, kMostPauseNs);
-  follow_at_ns_ = now + pause;
+  const int64_t pause = pacer_.Looked(start, now, outrun);
+  if (pause != 0) follow_at_ns_ = now + pause;
   return pause;
 }
 
@@ -378,6 +386,7 @@ void SessionServer::End(uint64_t id) {
   store::Store::Entry* const entry = it->second->entry();
   if (it->second->deferred()) waiting_.erase({it->second->due(), id});
   sessions_.erase(it);
+  options_.status->status().ended_sessions.fetch_add(1);
   if (sessions_.empty()) unused_since_ms_ = NowMs();
   if (entry != nullptr && entry->replica != nullptr && writes_ != nullptr) {
     writes_->Ended(id, entry);

@@ -23,6 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/unique_fd.h"
+#include "daemon/session/bell_pacer.h"
 #include "daemon/session/directory_watch.h"
 #include "daemon/session/listener.h"
 #include "daemon/session/replica_writes.h"
@@ -107,6 +108,7 @@ class SessionServer final : private Session::Host {
   int WaitForEvents(int64_t timeout_ns);
   void Accept();
   void HandleSignal();
+  bool MayHaveRung() const;
   bool HasRung(const Session& session) const;
   bool RingBells();
   int64_t FollowBells();
@@ -136,7 +138,8 @@ class SessionServer final : private Session::Host {
   uint64_t next_id_ = 16;  // smaller ones are the descriptors above
   absl::flat_hash_map<uint64_t, std::unique_ptr<Session>> sessions_;
   std::vector<uint32_t> bells_seen_;  // by slot
-  int64_t follow_at_ns_ = 0;  // writers outrun us: the next look at the bells; 0: they do not
+  BellPacer pacer_;
+  int64_t follow_at_ns_ = 0;  // when to look at the bells next; 0: when woken
   std::vector<epoll_event> events_;
   std::vector<char> buffer_;
   bool attention_ = false;  // some database has suspects or a WAL that could not be captured
