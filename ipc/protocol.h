@@ -120,7 +120,22 @@ struct StatusPage {
   std::atomic<uint64_t> generation;        // grows with each start of the daemon
   std::atomic<uint32_t> when_away;         // WhenAway
   std::atomic<uint32_t> on_replica_write;  // OnReplicaWrite
+  // A robust mutex that the daemon's serving thread holds: its first word is its futex, in which
+  // the kernel sets FUTEX_OWNER_DIED when that thread ends in whatever way (futex(2),
+  // set_robust_list(2)).  So a shim sees without a system call that the daemon is there.
+  struct alignas(8) Life {
+    std::atomic<uint32_t> futex;
+    uint32_t rest[15];
+  } life;
+  std::atomic<uint32_t> ended_sessions;  // grows when the daemon has closed one
 };
+
+// Whether the daemon that the page is of serves now.
+inline bool IsServing(const StatusPage& page) {
+  constexpr uint32_t kOwnerDied = 0x40000000;  // FUTEX_OWNER_DIED
+  const uint32_t word = page.life.futex.load(std::memory_order_acquire);
+  return word != 0 && (word & kOwnerDied) == 0;
+}
 inline constexpr uint32_t kStatusMagic = 0x4c465331;
 inline constexpr size_t kStatusPageBytes = 4096;
 inline constexpr uint64_t kNoDeadline = ~uint64_t{0};

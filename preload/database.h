@@ -26,6 +26,9 @@ struct Session {
   uint32_t bell_slot = 0;
   uint64_t flags = 0;  // Welcome's, of the newest session
   uint64_t last_request = 0;
+  // The daemon's numbers in the status page when the session was last seen to live.
+  uint64_t seen_generation = 0;  // 0: it was not
+  uint32_t seen_ended = 0;
   uint32_t refusal = 0;  // why the last attempt failed for good: an errno; 0: it did not
   // The status file of the newest session, also after its end; null before the first.
   const ipc::StatusPage* status = nullptr;

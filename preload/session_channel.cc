@@ -74,10 +74,28 @@ bool SessionChannel::Owns(int fd) const {
          device == session_.socket_device && inode == session_.socket_inode;
 }
 
-bool SessionChannel::Living() const { return Owns(session_.fd) && ipc::IsIdle(session_.fd); }
+// The same daemon serves as when the session was last looked at, and has ended none since.
+bool SessionChannel::LivesAsSeen() const {
+  const ipc::StatusPage* const page = session_.status;
+  return session_.fd > 0 && session_.seen_generation != 0 && page != nullptr &&
+         ipc::IsServing(*page) && page->generation.load() == session_.seen_generation &&
+         page->ended_sessions.load() == session_.seen_ended;
+}
+
+// Its numbers are read first: a socket that is good afterwards is of the daemon that they are of.
+bool SessionChannel::Living() {
+  const ipc::StatusPage* const page = session_.status;
+  const uint64_t generation = page == nullptr ? 0 : page->generation.load();
+  const uint32_t ended = page == nullptr ? 0 : page->ended_sessions.load();
+  if (!Owns(session_.fd) || !ipc::IsIdle(session_.fd)) return false;
+  session_.seen_generation = generation;
+  session_.seen_ended = ended;
+  return true;
+}
 
 void SessionChannel::Adopt(int fd) {
   session_.fd = MoveHigh(fd);
+  session_.seen_generation = 0;
   if (session_.fd == 0) return;
   Identify(session_.fd, &session_.socket_device, &session_.socket_inode);
   if (static_cast<uint32_t>(session_.fd) < FdTable::kCapacity) {
@@ -234,6 +252,7 @@ bool SessionChannel::MayContinue() {
 
 // Attempts until the time-out for an absent daemon.
 int SessionChannel::Connect() {
+  if (LivesAsSeen()) return 0;
   if (session_.next_probe_ns != 0) return TryConnect(0);
   const int64_t started = ipc::MonotonicNow();
   for (int64_t pause = kFirstRetryNs;; pause = std::min(pause * 2, kLastRetryNs)) {
@@ -528,7 +547,9 @@ void SessionChannel::Bell() {
   if (session_.bells == nullptr) return;
   session_.bells->bells[session_.bell_slot].fetch_add(1);
   if (session_.bells->sleeping.load() == 0) return;
-  if (Send(ipc::Bell{}, ReplyDeadline()) < 0) Drop();
+  // Where there is no room for the message, those before it wake the daemon.
+  const int rc = Send(ipc::Bell{}, 0);
+  if (rc < 0 && rc != -ETIMEDOUT) Drop();
 }
 
 int SessionChannel::SyncWithoutDaemon(int64_t waited, bool exclusive) {

@@ -73,7 +73,8 @@ class SessionChannel {
   bool Owns(int fd) const;
 
  private:
-  bool Living() const;
+  bool Living();
+  bool LivesAsSeen() const;
   int Connect();
   int TryConnect(int64_t deadline);
   bool MayContinue();

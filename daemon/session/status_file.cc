@@ -1,16 +1,25 @@
 #include "daemon/session/status_file.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
 
+#include "common/check.h"
 #include "common/clock.h"
 #include "common/posix_io.h"
 #include "common/status_macros.h"
 
 namespace litefs::session {
+namespace {
+
+pthread_mutex_t* LifeOf(ipc::StatusPage& page) {
+  return reinterpret_cast<pthread_mutex_t*>(&page.life);
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<StatusFile>> StatusFile::Open(const std::string& path) {
   ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT, 0660));
@@ -29,6 +38,20 @@ absl::StatusOr<std::unique_ptr<StatusFile>> StatusFile::Open(const std::string& 
   file->bells().sleeping.store(0);
   return file;
 }
+
+void StatusFile::StartServing() {
+  static_assert(sizeof(pthread_mutex_t) <= sizeof(ipc::StatusPage::Life));
+  // A new mutex: who held the last one is gone, since there is one daemon for a directory.
+  pthread_mutexattr_t attributes;
+  ::pthread_mutexattr_init(&attributes);
+  ::pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+  ::pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+  CHECK(::pthread_mutex_init(LifeOf(status()), &attributes) == 0);
+  ::pthread_mutexattr_destroy(&attributes);
+  CHECK(::pthread_mutex_lock(LifeOf(status())) == 0);
+}
+
+void StatusFile::StopServing() { CHECK(::pthread_mutex_unlock(LifeOf(status())) == 0); }
 
 StatusFile::~StatusFile() { ::munmap(map_, ipc::kStatusFileBytes); }
 

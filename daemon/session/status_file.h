@@ -28,6 +28,11 @@ class StatusFile {
   bool past_lease();
   int fd() const { return fd_.get(); }  // for SCM_RIGHTS
 
+  // From now on the calling thread serves; the page says so until StopServing or the thread's end,
+  // by whatever means.
+  void StartServing();
+  void StopServing();  // on that thread
+
  private:
   StatusFile(UniqueFd fd, void* map) : fd_(std::move(fd)), map_(map) {}
   const UniqueFd fd_;
