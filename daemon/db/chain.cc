@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <functional>
 #include <thread>
 #include <utility>
@@ -334,11 +335,15 @@ absl::Status Chain::ResetTable(uint32_t page_bytes, ltx::PageNo size_pages, ltx:
   return absl::OkStatus();
 }
 
+// Not by O_TRUNC, which tells ext4 to start writing the file to the disk when it is closed, in case
+// it replaces another one (mount option auto_da_alloc): a write of the disk for each transaction.
 absl::Status Chain::FileSink::Open(const std::string& path) {
   buffer_.clear();
   offset_ = 0;
   path_ = path;
-  ASSIGN_OR_RETURN(fd_, OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC));
+  ASSIGN_OR_RETURN(fd_, OpenFile(path, O_WRONLY | O_CREAT));
+  ASSIGN_OR_RETURN(const uint64_t left, FileSize(fd_.get(), path));  // by one that was discarded
+  if (left != 0 && ::ftruncate(fd_.get(), 0) != 0) return ErrnoStatus("truncate " + path, errno);
   return absl::OkStatus();
 }
 

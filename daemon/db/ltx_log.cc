@@ -193,7 +193,7 @@ absl::Status LtxLog::Append(const std::string& temporary, const LtxFileRef& file
 void LtxLog::MakeTemporary() {
   {
     MutexLock lock(mu_);
-    if (::access(temporary_path_.c_str(), F_OK) == 0 || spares_.Take(temporary_path_)) return;
+    if (spares_.Take(temporary_path_)) return;
   }
   OpenFile(temporary_path_, O_WRONLY | O_CREAT).status().IgnoreError();
 }

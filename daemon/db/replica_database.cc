@@ -417,7 +417,7 @@ absl::StatusOr<bool> ReplicaDatabase::AdoptMade() {
   CHECK(chain_->position() == made->position);
   Show();
   if (options_.on_commit) options_.on_commit(name(), file->min_txid, file->max_txid);
-  MakeNextFile(chain_->log());
+  chain_->log().MakeTemporary();
   return true;
 }
 

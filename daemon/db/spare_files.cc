@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <string_view>
 #include <vector>
 
@@ -55,7 +57,16 @@ bool SpareFiles::Remove(const std::string& path) {
 }
 
 bool SpareFiles::Take(const std::string& path) {
-  return begin_ != end_ && ::rename(PathOf(begin_++).c_str(), path.c_str()) == 0;
+  if (begin_ == end_) return false;
+  const std::string spare = PathOf(begin_);
+  if (::renameat2(AT_FDCWD, spare.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) == 0) {
+    ++begin_;
+    return true;
+  }
+  if (errno == EEXIST) return true;
+  ::unlink(spare.c_str());
+  ++begin_;
+  return false;
 }
 
 void SpareFiles::SetLimit(size_t limit) {

@@ -22,7 +22,7 @@ class SpareFiles {
   // Removes the file at path, which it keeps, emptied, as a spare if it can.  False, with errno, if
   // it is still there.
   bool Remove(const std::string& path);
-  // Makes a spare the file at path, which does not exist; false if there is none.
+  // Makes a spare the file at path, if there is no file yet.  False if it could not.
   bool Take(const std::string& path);
 
   // At most so many are kept; those beyond go.

@@ -9,7 +9,7 @@
 
 #include <thread>
 
-#include "tests/support/chain_support.h"
+#include "tests/support/replica_support.h"
 
 namespace litefs::session {
 namespace {
