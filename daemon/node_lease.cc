@@ -269,6 +269,7 @@ void NodeLease::ApproachHandOff(const std::shared_ptr<Transfer>& transfer) {
 // Nobody may write from here on; what goes wrong lets them write again.
 void NodeLease::CarryOut(const std::shared_ptr<Transfer>& transfer) {
   transfer->held_since = Now();
+  const uint64_t epoch = epoch_;
   if (!parts_.node->HoldWriters(kWritersLimit)) {
     return EndHandOff(transfer,
                       absl::UnavailableError("an app keeps a write transaction open: try again"));
@@ -283,9 +284,10 @@ void NodeLease::CarryOut(const std::shared_ptr<Transfer>& transfer) {
         transfer, absl::UnavailableError(fmt::format(
                       "node {} has not confirmed the last transactions in time", transfer->to)));
   }
-  keeper_->HandOver(transfer->to, parts_.node->Positions(), [this, transfer](absl::Status status) {
-    parts_.server->Post([this, transfer, status] { EndHandOff(transfer, status); });
-  });
+  keeper_->HandOver(
+      epoch, transfer->to, parts_.node->Positions(), [this, transfer](absl::Status status) {
+        parts_.server->Post([this, transfer, status] { EndHandOff(transfer, status); });
+      });
 }
 
 void NodeLease::EndHandOff(const std::shared_ptr<Transfer>& transfer, const absl::Status& status) {

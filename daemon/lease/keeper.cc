@@ -382,8 +382,13 @@ void LeaseKeeper::GiveBack(const std::string& why) {
   });
 }
 
-void LeaseKeeper::HandOver(const std::string& node_id, const Positions& reached, Done done) {
-  Post([this, node_id, reached, done = std::move(done)] {
+void LeaseKeeper::HandOver(uint64_t epoch, const std::string& node_id, const Positions& reached,
+                           Done done) {
+  Post([this, epoch, node_id, reached, done = std::move(done)] {
+    if (const KeeperStatus status = Status(); status.holds && status.epoch != epoch) {
+      return done(absl::FailedPreconditionError(
+          fmt::format("the lease was lost, and is held again in epoch {}", status.epoch)));
+    }
     absl::StatusOr<std::vector<Candidate>> candidates = lease_->Candidates(timeout());
     if (!candidates.ok()) return done(candidates.status());
     const auto to =

@@ -86,9 +86,12 @@ class LeaseKeeper {
   // Ends the reign; the node does not try again for a while.
   void GiveBack(const std::string& why) EXCLUDES(mu_);
   // Makes the candidate the owner, with the positions that were reached; done is called on the
-  // keeper's thread with the outcome, as of Lease::HandOver.
+  // keeper's thread with the outcome, as of Lease::HandOver.  kFailedPrecondition also if this node
+  // has lost the lease since the reign of this epoch and got it back: the candidate, who has not
+  // followed that new reign, could not begin.
   // REQUIRES: as of Stop.
-  void HandOver(const std::string& node_id, const Positions& reached, Done done) EXCLUDES(mu_);
+  void HandOver(uint64_t epoch, const std::string& node_id, const Positions& reached, Done done)
+      EXCLUDES(mu_);
   // Asks for the lease; force: also where that is not safe, unless another node holds it.
   void Want(bool force) EXCLUDES(mu_);
   void Withdraw() EXCLUDES(mu_);

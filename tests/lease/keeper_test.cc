@@ -335,14 +335,21 @@ TEST_F(KeeperTest, HandOverEndsOneReignAndBeginsAnother) {
   ASSERT_TRUE(IsAnnounced('b'));
   a.keeper->Fence();
   std::atomic<int> outcome = -1;
-  a.keeper->HandOver(IdOf('d'), At(8), [&](const absl::Status& status) {
+  a.keeper->HandOver(a.keeper->Status().epoch, IdOf('d'), At(8), [&](const absl::Status& status) {
     outcome = absl::IsFailedPrecondition(status) ? 1 : 2;
   });
   while (outcome == -1) std::this_thread::yield();
   EXPECT_EQ(outcome, 1);  // there is no such candidate, and nothing has changed
   EXPECT_TRUE(a.keeper->Status().holds);
   outcome = -1;
-  a.keeper->HandOver(IdOf('b'), At(8),
+  a.keeper->HandOver(3, IdOf('b'), At(8), [&](const absl::Status& status) {
+    outcome = absl::IsFailedPrecondition(status) ? 1 : 2;
+  });
+  while (outcome == -1) std::this_thread::yield();
+  EXPECT_EQ(outcome, 1) << "of another reign: the candidate has not followed this one";
+  EXPECT_TRUE(a.keeper->Status().holds);
+  outcome = -1;
+  a.keeper->HandOver(a.keeper->Status().epoch, IdOf('b'), At(8),
                      [&](const absl::Status& status) { outcome = status.ok() ? 1 : 2; });
   b.Reign(5);
   EXPECT_TRUE(a.Hears("owner b 5"));
@@ -360,7 +367,8 @@ TEST_F(KeeperTest, WhoGivesBackLetsOthersTryForATimeToLive) {
                        NO_THREAD_SAFETY_ANALYSIS { return !server.owner.has_value(); }));
   // All of it is done when the next in the queue is answered: the clock must not go before.
   std::atomic<bool> answered = false;
-  a.keeper->HandOver(IdOf('d'), At(7), [&](const absl::Status&) { answered = true; });
+  a.keeper->HandOver(a.keeper->Status().epoch, IdOf('d'), At(7),
+                     [&](const absl::Status&) { answered = true; });
   while (!answered) std::this_thread::yield();
   EXPECT_FALSE(a.HasHeard("reign 5"));
   a.Stand({.cluster_id = "c", .epoch = 4, .positions = At(7), .replicated = At(7)});
