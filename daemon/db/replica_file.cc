@@ -294,15 +294,22 @@ absl::Status ReplicaFile::Apply(PageSource& source, uint32_t page_bytes, ltx::Pa
   }
   RETURN_IF_ERROR(CheckSource(source, page_bytes, commit));
   const bool is_complete = IsComplete(source, page_bytes, commit);
-  // What is made anew is checked while it is written: nobody sees it yet.
-  if (database_.valid() || !is_complete) RETURN_IF_ERROR(source.Check());
+  // What is made anew is checked while it is written, and so are the frames of a log: nobody sees
+  // them yet.
+  const bool in_log = wal_ != nullptr && page1_wal_ && shape_.page_bytes == page_bytes;
+  const bool anew = !database_.valid() && is_complete;
+  if (!in_log && !anew) RETURN_IF_ERROR(source.Check());
   if (shape_.page_bytes != page_bytes && !is_complete) {
     return absl::InvalidArgumentError(
         fmt::format("{}: {} pages of {} bytes for a database of {} pages of {} bytes",
                     paths_.database, source.count(), page_bytes, commit, shape_.page_bytes));
   }
-  ASSIGN_OR_RETURN(const std::optional<bool> page1_wal, WalByPage1(source, page_bytes));
-  const bool wal = page1_wal.value_or(page1_wal_);
+  const absl::StatusOr<std::optional<bool>> page1 = WalByPage1(source, page_bytes);
+  if (!page1.ok()) {
+    RETURN_IF_ERROR(source.Check());  // if it does not belong here, that comes first
+    return page1.status();
+  }
+  const bool wal = page1->value_or(page1_wal_);
   if (!database_.valid()) {
     const absl::Status created = Create(source, page_bytes, commit, wal);
     if (!absl::IsAlreadyExists(created)) return created;

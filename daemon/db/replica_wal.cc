@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -31,6 +32,8 @@ using sqlite::kWalHeaderBytes;
 using sqlite::LockKind;
 
 constexpr size_t kBufferBytes = 1 << 20;
+// Pages that one call writes (IOV_MAX).
+constexpr size_t kMostAtOnce = 1024;
 // A restarted log that is larger than this gives its space back.
 constexpr uint64_t kMaxKeptLogBytes = 64 << 20;
 
@@ -214,6 +217,7 @@ absl::Status ReplicaWal::Append(PageSource& source, uint32_t page_bytes, ltx::Pa
     if (source.pgno(i) != lock_page) chosen.push_back(i);
   }
   if (chosen.empty()) {
+    RETURN_IF_ERROR(source.Check());
     std::vector<std::byte> page(page_bytes);
     ASSIGN_OR_RETURN(const bool in_log, ReadPage(1, page));
     if (!in_log) RETURN_IF_ERROR(ReadExactAt(database_fd_, page, 0, paths_.database));
@@ -260,6 +264,8 @@ absl::Status ReplicaWal::StartLog(uint32_t page_bytes) {
 }
 
 // Writes the frames behind header_.max_frame and brings next's max_frame and checksum to their end.
+// The source is checked before the last of them, which makes a transaction of the others, so that
+// each page is decoded once.
 absl::Status ReplicaWal::WriteFrames(PageSource& source, const std::vector<size_t>& chosen,
                                      ltx::PageNo commit, sqlite::WalIndexHeader* next) {
   const uint32_t page_bytes = header_.page_bytes;
@@ -283,6 +289,7 @@ absl::Status ReplicaWal::WriteFrames(PageSource& source, const std::vector<size_
       next->frame_checksum = header.checksum;
       sqlite::EncodeWalFrameHeader(header, frame.first<kWalFrameHeaderBytes>());
     }
+    if (end == chosen.size()) RETURN_IF_ERROR(source.Check());
     RETURN_IF_ERROR(WriteAt(wal_.get(), buffer_,
                             sqlite::WalFrameOffset(next->max_frame + 1, page_bytes), paths_.wal));
     next->max_frame += static_cast<uint32_t>(end - begin);
@@ -355,17 +362,49 @@ absl::Status ReplicaWal::CopyPages(uint32_t safe_frame) {
     versions.push_back({.pgno = pgno, .frame = frame});
   }
   std::sort(versions.begin(), versions.end());
-  const uint32_t page_bytes = header_.page_bytes;
-  buffer_.resize(page_bytes);
+  const size_t most = std::min<size_t>(
+      kMostAtOnce, std::max<size_t>(1, kBufferBytes / (kWalFrameHeaderBytes + header_.page_bytes)));
+  Version first{};
+  uint32_t count = 0;
+  const auto copy = [&]() -> absl::Status {
+    return count == 0 ? absl::OkStatus() : CopyRun(first.pgno, first.frame, count);
+  };
   for (size_t i = 0; i < versions.size(); ++i) {
     const auto [pgno, frame] = versions[i];
     if (i + 1 < versions.size() && versions[i + 1].pgno == pgno) continue;
     if (frame > safe_frame || pgno > header_.page_count) continue;
-    RETURN_IF_ERROR(ReadExactAt(wal_.get(), buffer_,
-                                sqlite::WalFrameOffset(frame, page_bytes) + kWalFrameHeaderBytes,
-                                paths_.wal));
+    if (count == most || pgno != first.pgno + count || frame != first.frame + count) {
+      RETURN_IF_ERROR(copy());
+      first = versions[i];
+      count = 0;
+    }
+    ++count;
+  }
+  return copy();
+}
+
+// Copies pages that follow each other, from frames that do so too.
+absl::Status ReplicaWal::CopyRun(uint32_t pgno, uint32_t frame, uint32_t count) {
+  const uint32_t page_bytes = header_.page_bytes;
+  const size_t frame_bytes = kWalFrameHeaderBytes + page_bytes;
+  buffer_.resize(count * frame_bytes);
+  RETURN_IF_ERROR(
+      ReadExactAt(wal_.get(), buffer_, sqlite::WalFrameOffset(frame, page_bytes), paths_.wal));
+  std::vector<iovec> pages(count);
+  for (uint32_t i = 0; i < count; ++i) {
+    pages[i] = {.iov_base = buffer_.data() + i * frame_bytes + kWalFrameHeaderBytes,
+                .iov_len = page_bytes};
+  }
+  const uint64_t offset = uint64_t{pgno - 1} * page_bytes;
+  const ssize_t n =
+      ::pwritev(database_fd_, pages.data(), static_cast<int>(count), static_cast<off_t>(offset));
+  if (n == static_cast<ssize_t>(size_t{count} * page_bytes)) return absl::OkStatus();
+  // Not all of them: one by one, which says why.
+  for (uint32_t i = 0; i < count; ++i) {
+    const auto page =
+        std::span(buffer_).subspan(i * frame_bytes + kWalFrameHeaderBytes, page_bytes);
     RETURN_IF_ERROR(
-        WriteAt(database_fd_, buffer_, uint64_t{pgno - 1} * page_bytes, paths_.database));
+        WriteAt(database_fd_, page, offset + uint64_t{i} * page_bytes, paths_.database));
   }
   return absl::OkStatus();
 }

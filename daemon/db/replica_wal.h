@@ -85,6 +85,7 @@ class ReplicaWal {
   absl::StatusOr<uint32_t> FindSafeFrame();
   absl::Status Backfill(uint32_t safe_frame);
   absl::Status CopyPages(uint32_t safe_frame);
+  absl::Status CopyRun(uint32_t pgno, uint32_t frame, uint32_t count);
   absl::Status TryRestart();
 
   const int database_fd_;
