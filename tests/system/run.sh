@@ -1,12 +1,12 @@
 #!/bin/bash
-# The end-to-end tests, TEST_JOBS at a time (default: one a processor, since most of them wait more
+# The end-to-end tests, TEST_JOBS at a time (default: three for two processors, since they wait more
 # than they work):  tests/system/run.sh BUILD_DIR [PATTERN]
 # PATTERN (of grep) chooses by name.  Prints "ok NAME (Ns)", "not ok NAME (Ns)" with the end of its
 # output, or "skip NAME (why)"; exits 1 if any failed.
 set -u
 build=$(realpath "$1"); pattern=${2:-.}
 here=$(dirname "$(realpath "$0")")
-jobs=${TEST_JOBS:-$(nproc)}
+jobs=${TEST_JOBS:-$(($(nproc) * 3 / 2))}
 logs=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; wait; rm -rf "$logs"' EXIT
 trap 'exit 1' INT TERM
