@@ -26,15 +26,18 @@ using testing::IsEmpty;
 
 class LtxLogTest : public testing::Test {
  protected:
-  // Four transactions, a file each; the files' positions in ends_.
-  void MakeChain() {
+  // So many transactions, a file and a second each; the files' positions in ends_.
+  void OpenAndWrite(uint32_t transactions) {
     ASSERT_EQ(database_.Open(), "");
-    for (uint32_t i = 1; i <= 4; ++i) {
+    for (uint32_t i = 1; i <= transactions; ++i) {
       database_.clock.wall_ms = 1000 * i;
       database_.Write(i, i);
       ASSERT_TRUE(database_.Commit());
       ends_.push_back(database_.chain().log().tip());
     }
+  }
+  void MakeChain() {
+    OpenAndWrite(4);
     database_.Close();
   }
   void Open() {
@@ -296,12 +299,7 @@ ino_t InodeOf(const std::string& path) {
 
 // As many as were new since the last time: four, of which two are pruned.
 TEST_F(LtxLogTest, UsesPrunedFilesAgain) {
-  ASSERT_EQ(database_.Open(), "");
-  for (uint32_t i = 1; i <= 4; ++i) {
-    database_.clock.wall_ms = 1000 * i;
-    database_.Write(i, i);
-    ASSERT_TRUE(database_.Commit());
-  }
+  OpenAndWrite(4);
   LtxLog& log = database_.chain().log();
   const ino_t first = InodeOf(File(1)), second = InodeOf(File(2));
   ASSERT_NE(first, 0u);
@@ -328,10 +326,7 @@ TEST_F(LtxLogTest, UsesPrunedFilesAgain) {
 
 // By a name, or a descriptor: its content stays.
 TEST_F(LtxLogTest, UsesNoFileAgainThatSomebodyHas) {
-  MakeChain();
-  ASSERT_EQ(database_.Open(), "");
-  database_.Write(5, 5);
-  ASSERT_TRUE(database_.Commit());
+  OpenAndWrite(5);
   LtxLog& log = database_.chain().log();
   const absl::StatusOr<UniqueFd> reader = OpenFile(File(1), O_RDONLY);
   ASSERT_TRUE(reader.ok());
@@ -352,12 +347,7 @@ TEST_F(LtxLogTest, UsesNoFileAgainThatSomebodyHas) {
 }
 
 TEST_F(LtxLogTest, KeepsNoSparesThatAreNotNeeded) {
-  ASSERT_EQ(database_.Open(), "");
-  for (uint32_t i = 1; i <= 5; ++i) {
-    database_.clock.wall_ms = 1000 * i;
-    database_.Write(i, i);
-    ASSERT_TRUE(database_.Commit());
-  }
+  OpenAndWrite(5);
   LtxLog& log = database_.chain().log();
   EXPECT_TRUE(log.Prune(2500, ~uint64_t{0}, 5));
   EXPECT_TRUE(std::filesystem::exists(Directory() + "/spare-1.tmp"));

@@ -11,6 +11,7 @@ import subprocess
 import time
 
 import cluster
+from apps import WRITER
 from cluster import check, check_equal, wait_for
 from servers import etcd
 
@@ -32,24 +33,6 @@ for line in sys.stdin:
         print('ok', flush=True)
     except sqlite3.OperationalError as error:
         print('error', error, flush=True)
-"""
-
-# Writes rows, with one connection that is never closed, and notes what was acknowledged.
-WRITER = """
-import sqlite3, sys, time
-path, name, log = sys.argv[1:]
-db = sqlite3.connect(path, timeout=1, isolation_level=None)
-out = open(log, 'a', buffering=1)
-n = 0
-while True:
-    try:
-        db.execute('insert into t values (?)', (f'{name} {n}',))
-        out.write(f'{name} {n}\\n')
-    except sqlite3.OperationalError:
-        if db.in_transaction:
-            db.execute('rollback')
-        time.sleep(0.001)
-    n += 1
 """
 
 

@@ -6,12 +6,10 @@ nothing acknowledged is lost."""
 
 import os
 import random
-import select
-import signal
-import subprocess
 import time
 
 import cluster
+from apps import App, WRITER, counter, go_on, stop, sync_of
 from cluster import check, check_equal, wait_for
 from servers import etcd
 
@@ -34,68 +32,13 @@ for line in sys.stdin:
         print('error:', error, flush=True)
 """
 
-# Inserts until it is killed, and notes what was acknowledged.
-WRITER = """
-import sqlite3, sys, time
-path, name, log = sys.argv[1:]
-connection = sqlite3.connect(path, timeout=1, isolation_level=None)
-out = open(log, 'a', buffering=1)
-n = 0
-while True:
-    try:
-        connection.execute('insert into t values (?)', (f'{name} {n}',))
-        out.write(f'{name} {n}\\n')
-    except sqlite3.OperationalError:
-        if connection.in_transaction:
-            connection.execute('rollback')
-        time.sleep(0.001)
-    n += 1
-"""
 
-
-class App:
-    def __init__(self, c, node, database):
-        self.process = c.spawn(["/usr/bin/python3", "-c", APP, node.path(database)], shim=True, text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1)
-        check_equal(self.hear(), "ready", "the app")
-
-    def tell(self, row):
-        self.process.stdin.write(row + "\n")
-        self.process.stdin.flush()
-
-    def commit(self, row):
-        self.tell(row)
-        return self.hear()
-
-    def answered(self, seconds):
-        return bool(select.select([self.process.stdout], [], [], seconds)[0])
-
-    def hear(self):
-        check(self.answered(60), "the app has not answered in 60 s")
-        return self.process.stdout.readline().strip()
-
-
-def sync_of(node, database):
-    return node.database_status(database)["sync"]
-
-
-def counter(node, name):
-    return node.status()["counters"][name]
+def talk(c, node, database):
+    return App(c, APP, node.path(database))
 
 
 def rows(node, database):
     return sorted(node.sql(database, "select x from t;").split())
-
-
-def stop(node):
-    """SIGSTOP, and it has stopped."""
-    node.process.send_signal(signal.SIGSTOP)
-    wait_for(f"{node.name} stands still",
-             lambda: open(f"/proc/{node.process.pid}/stat").read().rsplit(")", 1)[1].split()[0] == "T")
-
-
-def go_on(node):
-    node.process.send_signal(signal.SIGCONT)
 
 
 def wait_for_waiters(primary, database, n):
@@ -116,7 +59,7 @@ def three(c, prefix, **settings):
 def waits(c):
     """Both replicas are wanted: what one of them writes waits for the other."""
     primary, writer, other = three(c, "wait-", sync=2, **{"sync-timeout": "300ms"})
-    apps = {f"{mode}.db": App(c, writer, f"{mode}.db") for mode in MODES}
+    apps = {f"{mode}.db": talk(c, writer, f"{mode}.db") for mode in MODES}
     for database, app in apps.items():
         check_equal(app.commit("1"), "ok", "a commit")
         timeouts = counter(primary, "sync_timeouts")
@@ -149,7 +92,7 @@ def waits(c):
     for database, app in apps.items():
         app.tell("4")
         wait_for_waiters(primary, database, 1)
-        local = App(c, primary, database)
+        local = talk(c, primary, database)
         local.tell("5")
         wait_for_waiters(primary, database, 2)
         check(not app.answered(AT_ONCE) and not local.answered(0), "a commit did not wait for a stopped replica")
@@ -169,7 +112,7 @@ def waits(c):
         for node in (writer, other):
             c.check_identical(primary, node, database)
         # Its daemon dies: the app cannot know.
-        app = App(c, writer, database)
+        app = talk(c, writer, database)
         stop(other)
         app.tell("7")
         wait_for_waiters(primary, database, 1)
@@ -190,7 +133,7 @@ def degrades(c):
     primary, writer, other = three(c, "degrade-", sync=2, **{"sync-timeout": "500ms", "on-timeout": "degrade"})
     for mode in MODES:
         database = f"{mode}.db"
-        app = App(c, writer, database)
+        app = talk(c, writer, database)
         check_equal(app.commit("1"), "ok", "a commit")
         check_equal(sync_of(primary, database)["degraded"], False, "degraded")
         stop(other)
@@ -224,7 +167,7 @@ def one_is_the_writer(c):
     stop(other)
     for mode in MODES:
         confirmed = counter(primary, "sync_commits")
-        app = App(c, writer, f"{mode}.db")
+        app = talk(c, writer, f"{mode}.db")
         for row in "123":
             check_equal(app.commit(row), "ok", "a commit")
         check_equal(counter(primary, "sync_commits"), confirmed + 3, "confirmed commits")

@@ -12,6 +12,7 @@ import subprocess
 import time
 
 import cluster
+from apps import App, counter, stop, sync_of
 from cluster import check, check_equal, wait_for
 
 MODES = ["delete", "truncate", "persist", "wal"]
@@ -37,46 +38,9 @@ for line in sys.stdin:
 """
 
 
-class App:
-    def __init__(self, c, node, database, mode):
-        self.process = c.spawn(["/usr/bin/python3", "-c", APP, node.path(database), mode], shim=True, text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1)
-        check_equal(self.hear(), "ready", "the app")
-
-    def commit(self):
-        self.tell()
-        return self.hear()
-
-    def tell(self, what="insert"):
-        self.process.stdin.write(what + "\n")
-        self.process.stdin.flush()
-
-    def answered(self, seconds):
-        return bool(select.select([self.process.stdout], [], [], seconds)[0])
-
-    def hear(self):
-        check(self.answered(60), "the app has not answered in 60 s")
-        return self.process.stdout.readline().strip()
-
-
-def sync_of(node, database):
-    return node.database_status(database)["sync"]
-
-
-def counter(node, name):
-    return node.status()["counters"][name]
-
-
 def ids(c, path):
     out = c.sqlite(path, "select group_concat(id) from t")
     return {int(id) for id in out.split(",")} if out else set()
-
-
-def stop(node):
-    """SIGSTOP, and it has stopped."""
-    node.process.send_signal(signal.SIGSTOP)
-    wait_for(f"{node.name} stands still",
-             lambda: open(f"/proc/{node.process.pid}/stat").read().rsplit(")", 1)[1].split()[0] == "T")
 
 
 def test_loss(c, mode):
@@ -84,7 +48,7 @@ def test_loss(c, mode):
     was told."""
     primary = c.node(f"p-{mode}", sync=1)
     replica = c.node(f"r-{mode}", follows=primary)
-    app = App(c, primary, "app.db", mode)
+    app = App(c, APP, primary.path("app.db"), mode)
     acknowledged = [int(app.commit())]
     c.wait_equal(primary, replica, "app.db")
     app.tell("run")
@@ -110,13 +74,13 @@ def test_wait(c, mode):
     """A stopped replica is waited for, whatever sync-timeout says; a second one is enough."""
     primary = c.node(f"pw-{mode}", sync=1, **{"sync-timeout": "300ms"})
     replica = c.node(f"rw-{mode}", follows=primary)
-    app = App(c, primary, "app.db", mode)
+    app = App(c, APP, primary.path("app.db"), mode)
     check_equal(app.commit(), "1", "a commit")
     check_equal(sync_of(primary, "app.db")["degraded"], False, "degraded")
     confirmed = counter(primary, "sync_commits")
     check(confirmed >= 2, f"{confirmed} commits were confirmed: the table and a row")
     stop(replica)
-    app.tell()
+    app.tell("insert")
     wait_for("the timeout is counted", lambda: counter(primary, "sync_timeouts") == 1)
     wait_for("the commit is seen to wait", lambda: sync_of(primary, "app.db") == {
         "replicas": 1, "stored_by": 0, "waiting": 1, "degraded": False})  # but for the moment between two questions
@@ -128,14 +92,14 @@ def test_wait(c, mode):
     check_equal(counter(primary, "unconfirmed_commits"), 0, "unconfirmed commits")
     replica.stop()
     # Nobody is there now.
-    app.tell()
+    app.tell("insert")
     wait_for("the commit waits", lambda: sync_of(primary, "app.db")["waiting"] == 1)
     check(not app.answered(AT_ONCE), "a commit returned without any replica")
     other = c.node(f"ro-{mode}", follows=primary)
     check_equal(app.hear(), "3", "the commit that waited for a new replica")
     # The daemon dies and comes back while a commit waits.
     stop(other)
-    app.tell()
+    app.tell("insert")
     wait_for("the commit waits", lambda: sync_of(primary, "app.db")["waiting"] == 1)
     primary.kill()
     primary.start()
@@ -145,7 +109,7 @@ def test_wait(c, mode):
     c.check_identical(primary, other, "app.db")
     # The app dies while a commit waits: it is committed all the same.
     stop(other)
-    app.tell()
+    app.tell("insert")
     wait_for("the commit waits", lambda: sync_of(primary, "app.db")["waiting"] == 1)
     app.process.kill()
     wait_for("nobody waits", lambda: sync_of(primary, "app.db")["waiting"] == 0)
@@ -159,7 +123,7 @@ def test_wait(c, mode):
 def test_degrade(c, mode):
     primary = c.node(f"pd-{mode}", sync=1, **{"sync-timeout": "500ms", "on-timeout": "degrade"})
     replica = c.node(f"rd-{mode}", follows=primary)
-    app = App(c, primary, "app.db", mode)
+    app = App(c, APP, primary.path("app.db"), mode)
     check_equal(app.commit(), "1", "a commit")
     stop(replica)
     started = time.monotonic()
@@ -189,10 +153,10 @@ def test_more_than_there_are(c):
     """Two replicas are wanted, one is there, which counts once however often it connects; one database wants none."""
     primary = c.node("pn", sync=2, **{"sync-timeout": "300ms", "sync-databases": {"free*.db": "0", "one.db": "1 1h wait"}})
     replica = c.node("rn", follows=primary)
-    free = App(c, primary, "free1.db", "wal")
+    free = App(c, APP, primary.path("free1.db"), "wal")
     check_equal(free.commit(), "1", "a commit of a database without sync")
     check("sync" not in primary.database_status("free1.db"), "free1.db has a sync in its status")
-    one = App(c, primary, "one.db", "delete")
+    one = App(c, APP, primary.path("one.db"), "delete")
     check_equal(one.commit(), "1", "a commit of a database that wants one replica")
     app = c.spawn(["/usr/bin/python3", "-c", APP, primary.path("app.db"), "wal"], shim=True, text=True,
                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
