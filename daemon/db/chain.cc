@@ -34,6 +34,8 @@ constexpr size_t kSinkFlushBytes = 1 << 20;
 // What a transaction may leave allocated for the next one: a node has many databases.
 constexpr size_t kKeptBytes = 16 << 10;
 constexpr size_t kKeptChanges = kKeptBytes / sizeof(PageChange);
+// Of the file, so that a hundred rows at a time are written without an allocation.
+constexpr size_t kKeptSinkBytes = 128 << 10;
 // Of a comparison: threads, this one included, and what is not worth another one.
 constexpr size_t kMostComparing = 4;
 constexpr size_t kLeastComparedBytes = 32 << 20;
@@ -363,7 +365,7 @@ absl::Status Chain::FileSink::Close(bool sync) {
   RETURN_IF_ERROR(Flush());
   if (sync) RETURN_IF_ERROR(SyncData(fd_.get(), path_));
   fd_.reset();
-  if (buffer_.capacity() > kKeptBytes) std::vector<std::byte>().swap(buffer_);
+  if (buffer_.capacity() > kKeptSinkBytes) std::vector<std::byte>().swap(buffer_);
   return absl::OkStatus();
 }
 
