@@ -101,17 +101,32 @@ $(B)/flags: FORCE
 $(B)/%.o: %.cc $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CXX)
-	$(Q)$(CXX) $(HOST) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CXX) $(HOST) $(CXXFLAGS) $(if $(PCH),-include $(B)/$(PCH)) -MMD -MP -c -o $@ $<
 
 # The command line runs once; optimizing CLI11's templates would be a fifth of the build.
-$(B)/daemon/cli/%.o: CXXFLAGS += -O0
+$(B)/daemon/cli/%.o: private CXXFLAGS += -O0
 
 # To optimize the tests takes as long as to compile them, and saves none of their time.
-$(B)/tests/%.o: CXXFLAGS += -O0
+$(B)/tests/%.o: private CXXFLAGS += -O0
 
 # As Debian builds the library: the header's classes depend on it.
 $(B)/daemon/http/%.o $(B)/tests/daemon/http_server_test.o: \
-  CXXFLAGS += -DCPPHTTPLIB_OPENSSL_SUPPORT -DCPPHTTPLIB_ZLIB_SUPPORT -DCPPHTTPLIB_BROTLI_SUPPORT
+  private CXXFLAGS += -DCPPHTTPLIB_OPENSSL_SUPPORT -DCPPHTTPLIB_ZLIB_SUPPORT -DCPPHTTPLIB_BROTLI_SUPPORT
+
+# The libraries' headers are read once for each set of flags: half of a source's time.
+$(B)/%.h.gch: %.h $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,PCH)
+	$(Q)$(CXX) $(HOST) $(CXXFLAGS) -MMD -MP -x c++-header -o $@ $<
+$(B)/tests/%.gch: private CXXFLAGS += -O0
+
+define precompiled # precompiled HEADER,OBJECTS
+$2: PCH := $1
+$2: | $(B)/$1.gch
+endef
+unoptimized := $(filter daemon/cli/%,$(lib_srcs)) $(test_srcs)
+$(eval $(call precompiled,common/precompiled.h,$(filter-out $(B)/daemon/cli/%,$(lib_objs))))
+$(eval $(call precompiled,tests/support/precompiled.h,$(unoptimized:%.cc=$(B)/%.o)))
 
 $(B)/shim/%.o: %.cc $(B)/flags
 	@mkdir -p $(@D)

@@ -172,7 +172,7 @@ const DirtyRanges& PrimaryDatabase::Claimed(SessionId session) {
 }
 
 // why: the transaction is made by comparing; else "".
-absl::StatusOr<bool> PrimaryDatabase::PrepareRanges(const DirtyRanges& ranges, bool sync,
+absl::StatusOr<bool> PrimaryDatabase::PrepareRanges(const DirtyRanges& ranges,
                                                     std::string_view why) {
   ASSIGN_OR_RETURN(const bool present, RefreshFile());
   if (!present) return false;
@@ -181,7 +181,7 @@ absl::StatusOr<bool> PrimaryDatabase::PrepareRanges(const DirtyRanges& ranges, b
   ASSIGN_OR_RETURN(const sqlite::DbHeader header, file_.ReadHeader());
   prepared_counter_.reset();
   if (!header.wal) prepared_counter_ = header.change_counter;
-  Chain::NewState state{.page_bytes = header.page_bytes, .sync = sync};
+  Chain::NewState state{.page_bytes = header.page_bytes};
   if (wal_->size_pages() != 0 && wal_->page_bytes() == header.page_bytes) {
     state.size_pages = wal_->size_pages();
     wal_->DescribePosition(&state);
@@ -309,11 +309,11 @@ void PrimaryDatabase::Suspect(SessionId session) {
   prepared_for_.reset();
 }
 
-void PrimaryDatabase::Prepare(SessionId session, bool sync) {
+void PrimaryDatabase::Prepare(SessionId session) {
   MutexLock lock(mu_);
   if (pending_.has_value()) return;  // Commit will do it all
   if (HasLostItsName(session)) return;
-  const absl::StatusOr<bool> changed = PrepareRanges(Claimed(session), sync, "");
+  const absl::StatusOr<bool> changed = PrepareRanges(Claimed(session), "");
   prepared_for_.reset();
   if (changed.ok()) {
     prepared_for_ = session;
@@ -322,7 +322,7 @@ void PrimaryDatabase::Prepare(SessionId session, bool sync) {
   }
 }
 
-absl::Status PrimaryDatabase::Commit(SessionId session, bool sync, bool recheck) {
+absl::Status PrimaryDatabase::Commit(SessionId session, bool recheck) {
   MutexLock lock(mu_);
   if (pending_.has_value() && *pending_ != session) {
     // Its Done was looked for and is not there: its process must be gone, or SQLite's lock broken.
@@ -344,7 +344,7 @@ absl::Status PrimaryDatabase::Commit(SessionId session, bool sync, bool recheck)
     }
   }
   if (prepared_for_ != session) {  // nothing was written since Prepare: it is as prepared
-    const absl::StatusOr<bool> changed = PrepareRanges(Claimed(session), sync, "");
+    const absl::StatusOr<bool> changed = PrepareRanges(Claimed(session), "");
     if (!changed.ok()) {
       SetError(changed.status());
       if (recheck) {
@@ -557,7 +557,7 @@ absl::Status PrimaryDatabase::CompareSuspects() {
                                    : "an app has ended in mid-transaction";
   for (int round = 0; round < kReconcileRounds; ++round) {
     if (!chain_->table_valid() || replaced_) RETURN_IF_ERROR(wal_->Resume(/*to_end=*/true));
-    const absl::StatusOr<bool> changed = PrepareRanges(suspects_, /*sync=*/false, why);
+    const absl::StatusOr<bool> changed = PrepareRanges(suspects_, why);
     if (absl::IsAborted(changed.status())) continue;  // a page changed while it was read
     RETURN_IF_ERROR(changed.status());
     if (!*changed) return absl::OkStatus();

@@ -48,11 +48,11 @@ class PrimaryDatabase final : public Database {
   void SessionStarted(SessionId session, uint64_t inode, bool lockless) EXCLUDES(mu_);
   void AddDirty(SessionId session, uint64_t offset, uint64_t length) EXCLUDES(mu_);
   void AddEverything(SessionId session) EXCLUDES(mu_);
-  // The app is syncing: build and sync the transaction now.  Errors are told by Commit.
-  void Prepare(SessionId session, bool sync) EXCLUDES(mu_);
+  // The app is syncing: build the transaction now.  Errors are told by Commit.
+  void Prepare(SessionId session) EXCLUDES(mu_);
   // The app is at its commit point.  On success what it wrote is prepared, and Done must follow.
   // With recheck set it is only letting go of its lock: what is committed is published at once.
-  absl::Status Commit(SessionId session, bool sync, bool recheck) EXCLUDES(mu_);
+  absl::Status Commit(SessionId session, bool recheck) EXCLUDES(mu_);
   void Done(SessionId session, int error) EXCLUDES(mu_);
   void SessionEnded(SessionId session) EXCLUDES(mu_);
   // Whether what was prepared changes anything: a rollback does not.
@@ -103,7 +103,7 @@ class PrimaryDatabase final : public Database {
   absl::Status Recover(bool in_use) REQUIRES(mu_);
   absl::Status SettleHotJournal(int64_t grace_ms) REQUIRES(mu_);
   absl::Status CaptureWalLocked() REQUIRES(mu_);
-  absl::StatusOr<bool> PrepareRanges(const DirtyRanges& ranges, bool sync, std::string_view why)
+  absl::StatusOr<bool> PrepareRanges(const DirtyRanges& ranges, std::string_view why)
       REQUIRES(mu_);
   absl::Status PublishPrepared() REQUIRES(mu_);
   void NotePublished() REQUIRES(mu_);

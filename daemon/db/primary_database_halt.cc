@@ -99,7 +99,7 @@ absl::Status PrimaryDatabase::CaptureForwarded(const LtxPageSource& source,
   for (size_t i = 0; i < source.count(); ++i) {
     ranges.Add(uint64_t{source.pgno(i) - 1} * page_bytes, page_bytes);
   }
-  ASSIGN_OR_RETURN(const bool changed, PrepareRanges(ranges, sync, ""));
+  ASSIGN_OR_RETURN(const bool changed, PrepareRanges(ranges, ""));
   if (changed) RETURN_IF_ERROR(PublishPrepared());
   if (chain_->position() == end) return absl::OkStatus();
   return absl::InternalError(fmt::format("{}: a forwarded transaction led to {}", name(),

@@ -192,7 +192,7 @@ bool Session::HandlePrepare(std::string_view message) {
   if (!ipc::Decode(message, &prepare)) return false;
   SettlePending();
   AddRanges(prepare.ranges, prepare.flags);
-  entry_->primary->Prepare(id_, (prepare.flags & ipc::kFlagSynced) != 0);
+  entry_->primary->Prepare(id_);
   return true;
 }
 
@@ -202,8 +202,7 @@ bool Session::HandleCommit(std::string_view message) {
   SettlePending();
   AddRanges(commit.ranges, commit.flags);
   const bool recheck = (commit.flags & ipc::kFlagRecheck) != 0;
-  absl::Status status =
-      entry_->primary->Commit(id_, (commit.flags & ipc::kFlagSynced) != 0, recheck);
+  absl::Status status = entry_->primary->Commit(id_, recheck);
   const bool changes = status.ok() && !recheck && entry_->primary->HasPreparedChange();
   // Past the lease nothing is committed; a rollback ends with the same calls and must be let
   // through.  The shim has looked as well, but its message may have waited for us.

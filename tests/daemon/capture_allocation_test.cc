@@ -77,8 +77,8 @@ TEST_F(CaptureAllocation, OfATransactionWithARollbackJournal) {
     Update(i);
     const AllocationCounter counter;
     database_->AddDirty(kSession, 0, 8192);
-    database_->Prepare(kSession, false);
-    ASSERT_TRUE(database_->Commit(kSession, false, false).ok());
+    database_->Prepare(kSession);
+    ASSERT_TRUE(database_->Commit(kSession, false).ok());
     database_->Done(kSession, 0);
     if (i >= kWarmUp) allocations += counter.count();
   }

@@ -35,7 +35,7 @@ class NodeSyncTest : public ::testing::Test {
     first_ = tip();
     writer_.Run("INSERT INTO t VALUES(1)");
     entry_->primary->AddEverything(1);
-    EXPECT_TRUE(entry_->primary->Commit(1, false, /*recheck=*/true).ok());
+    EXPECT_TRUE(entry_->primary->Commit(1, /*recheck=*/true).ok());
     EXPECT_EQ(tip().txid, 2);
   }
 

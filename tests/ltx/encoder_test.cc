@@ -219,7 +219,8 @@ TEST(LiteralSnapshotTest, HasTheSizeThatItsShapeSaysAroundTheLockPage) {
                            .max_txid = 1};
     ASSERT_TRUE(encoder.Begin(&sink, header, Encoder::Compression::kLiteralsOnly).ok());
     for (PageNo pgno = 1; pgno <= commit; ++pgno) {
-      if (pgno != lock_page) ASSERT_TRUE(encoder.AddPageWithCrc(pgno, page, 0).ok());
+      if (pgno == lock_page) continue;
+      ASSERT_TRUE(encoder.AddPageWithCrc(pgno, page, 0).ok());
     }
     ASSERT_TRUE(encoder.Finish(0).ok());
     EXPECT_EQ(encoder.bytes_written(), LiteralSnapshotBytes(kLargest, commit));
