@@ -396,6 +396,7 @@ nlohmann::json CountersJson(const db::Counters& counters, const SessionServer& s
           {"reconciled", counters.reconciled},
           {"deletions", counters.deletions},
           {"drains", counters.drains},
+          {"handed_over", counters.handed_over},
           {"refused_commits", counters.refused},
           {"sessions", sessions.sessions_begun()},
           {"refused_sessions", sessions.sessions_refused()}};

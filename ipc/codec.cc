@@ -100,6 +100,7 @@ size_t Encode(const Sync& m, std::span<char> out) {
 }
 size_t Encode(const Lock& m, std::span<char> out) { return Write(out, MessageType::kLock, m.id); }
 size_t Encode(const Unlock&, std::span<char> out) { return Write(out, MessageType::kUnlock); }
+size_t Encode(const Ring& m, std::span<char> out) { return Write(out, MessageType::kRing, m.id); }
 size_t Encode(const Forward& m, std::span<char> out) {
   return Write(out, MessageType::kForward, m.id, m.flags, m.offset, uint64_t{m.pgno},
                uint64_t{m.size_pages});
@@ -185,6 +186,11 @@ bool Decode(std::string_view data, Lock* m) {
   return p.Ok();
 }
 bool Decode(std::string_view data, Unlock*) { return Parser(data, MessageType::kUnlock).Ok(); }
+bool Decode(std::string_view data, Ring* m) {
+  Parser p(data, MessageType::kRing);
+  m->id = p.Number();
+  return p.Ok();
+}
 bool Decode(std::string_view data, Forward* m) {
   Parser p(data, MessageType::kForward);
   m->id = p.Number();

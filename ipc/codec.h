@@ -81,6 +81,10 @@ struct Lock {
   uint64_t id = 0;
 };
 struct Unlock {};
+
+struct Ring {
+  uint64_t id = 0;
+};
 struct Forward {
   uint64_t id = 0;
   uint64_t flags = 0;
@@ -114,6 +118,7 @@ size_t Encode(const Drain& message, std::span<char> out);
 size_t Encode(const Sync& message, std::span<char> out);
 size_t Encode(const Lock& message, std::span<char> out);
 size_t Encode(const Unlock& message, std::span<char> out);
+size_t Encode(const Ring& message, std::span<char> out);
 size_t Encode(const Forward& message, std::span<char> out);
 size_t Encode(const Reply& message, std::span<char> out);
 size_t Encode(const Control& message, std::span<char> out);
@@ -137,6 +142,7 @@ bool Decode(std::string_view data, Drain* message);
 bool Decode(std::string_view data, Sync* message);
 bool Decode(std::string_view data, Lock* message);
 bool Decode(std::string_view data, Unlock* message);
+bool Decode(std::string_view data, Ring* message);
 bool Decode(std::string_view data, Forward* message);
 bool Decode(std::string_view data, Reply* message);
 bool Decode(std::string_view data, Control* message);

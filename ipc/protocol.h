@@ -15,7 +15,7 @@
 
 namespace litefs::ipc {
 
-inline constexpr uint32_t kProtocolVersion = 5;
+inline constexpr uint32_t kProtocolVersion = 6;
 
 // A directory that a daemon manages holds this directory; the socket lies in it.
 inline constexpr char kControlDirectory[] = ".litefs";
@@ -45,12 +45,13 @@ enum class MessageType : uint32_t {
   // Shim to daemon.  [R] is answered; all others are one-way.
   kHello = 1,    // [R] the session's first message
   kDirty = 2,    // ranges written; sent when the shim's own list of them is full
-  kPrepare = 3,  // the app is syncing the database: read these ranges now, and sync what you make
+  kPrepare = 3,  // the app is syncing the database: read these ranges now
   kCommit = 4,   // [R] the app is at its commit point: answer when the transaction is prepared
   kDone = 5,     // the commit point's call has returned
-  kBell = 6,     // a WAL commit; only sent while the daemon sleeps
+  kBell = 6,     // a WAL commit, or one told by the ring; only sent while the daemon sleeps
   kDrain = 7,    // [R] WAL frames are about to vanish: answer when all committed ones are captured
   kSync = 8,     // [R] a commit is done: answer when enough replicas have stored it
+  kRing = 12,    // [R] a PageRing is wanted, for a session in a rollback mode on a primary
   // On a replica, where writes are forwarded:
   kLock = 9,      // [R] the app is about to take SQLite's write lock: answer when it can be had
   kUnlock = 10,   // it has let go of it, or has not got it
@@ -73,6 +74,7 @@ enum class MessageType : uint32_t {
 // kBell: -
 // kDrain: request id, reason
 // kSync: request id, how long the commit has waited so far (milliseconds)
+// kRing: request id; its reply carries the descriptor of the ring's file
 // kLock: request id
 // kUnlock: -
 // kForward: request id, flags, offset of the frame in the WAL, its page, the database's size in
@@ -89,7 +91,7 @@ struct DirtyRange {
 static_assert(sizeof(DirtyRange) == 16);
 
 // Flags of kPrepare, kCommit and kForward.
-inline constexpr uint64_t kFlagSynced = 1;   // the app syncs the database: sync the LTX file too
+inline constexpr uint64_t kFlagSynced = 1;   // the app syncs the database
 inline constexpr uint64_t kFlagUnknown = 2;  // ranges were lost (daemon restart): compare all pages
 inline constexpr uint64_t kFlagRecheck = 4;  // no commit is claimed (lock release, MEMORY, OFF)
 // The shim knows that EAGAIN is no answer to a commit on a replica: it asks again.
@@ -155,6 +157,39 @@ struct BellPage {
   // shim, cleared by the daemon.
   std::atomic<uint32_t> wanted[kBellCount];
 };
+// Pages on their way from one session's app to the daemon, so that a small transaction of a
+// rollback mode waits for nobody (docs/CAPTURE.md, "The ring").  A file without a name: this page,
+// then kRingBytes that are written round and round.  A position is the count of bytes since the
+// start. At a multiple of 8 lies a RingTransaction, then for each of its pages a RingPage and the
+// page.
+//
+// The shim writes behind head and moves it once SQLite has committed; the daemon reads up to head
+// and moves tail.  Nothing that the shim writes is trusted.
+struct PageRing {
+  std::atomic<uint64_t> head;  // by the shim: what lies before it is committed
+  // By the shim, before head: nothing lies between the transaction before this position and it.  So
+  // a ring that is empty is used from its beginning, and little of its memory is ever touched.
+  std::atomic<uint64_t> start;
+  std::atomic<uint32_t> noted;  // by the shim: it has written what is not committed, or not told
+  uint32_t reserved[11];
+  std::atomic<uint64_t> tail;  // by the daemon: what lies before it is taken
+  // By the daemon: the next commit is to be a kCommit, at which what is doubtful is decided.
+  std::atomic<uint32_t> held;
+};
+inline constexpr size_t kRingPageBytes = 4096;
+inline constexpr size_t kRingBytes = 1 << 20;
+inline constexpr size_t kRingFileBytes = kRingPageBytes + kRingBytes;
+struct RingTransaction {
+  uint32_t page_bytes;  // 512 to 65536
+  uint32_t pages;
+};
+struct RingPage {
+  uint32_t pgno;
+  uint32_t reserved;
+};
+static_assert(sizeof(PageRing) <= kRingPageBytes);
+static_assert(sizeof(RingTransaction) == 8 && sizeof(RingPage) == 8);
+
 inline constexpr size_t kStatusFileBytes = kStatusPageBytes + ((sizeof(BellPage) + 4095) & ~4095UL);
 static_assert(sizeof(StatusPage) <= kStatusPageBytes);
 static_assert(std::atomic<uint64_t>::is_always_lock_free);

@@ -16,7 +16,7 @@ void ForgetTransaction(Database& db) {
   db.was_empty.store(false);
   db.pending.Clear();
   db.sent.Clear();
-  db.sent_overflowed = db.unknown = db.synced = false;
+  db.sent_overflowed = db.unknown = db.synced = db.hands_over = false;
   db.noted.store(false);
   db.foreign.store(false);
   db.forwards.store(false);

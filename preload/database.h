@@ -11,6 +11,7 @@
 #include "ipc/protocol.h"
 #include "preload/fd_table.h"
 #include "preload/futex_lock.h"
+#include "preload/page_stage.h"
 #include "preload/range_list.h"
 #include "preload/transaction_tracker.h"
 
@@ -33,6 +34,9 @@ struct Session {
   // The status file of the newest session, also after its end; null before the first.
   const ipc::StatusPage* status = nullptr;
   ipc::BellPage* bells = nullptr;
+  PageStage stage{};          // its ring is this session's
+  bool ring_refused = false;  // there is none to be had
+  bool told = false;          // a commit was a kCommit: the daemon knows where the next one begins
   // Not 0: the app goes on without a daemon, and one is looked for again from then
   // (CLOCK_MONOTONIC).
   int64_t next_probe_ns = 0;
@@ -67,8 +71,9 @@ struct Database {
   RangeList pending;
   RangeList sent;
   bool sent_overflowed = false;
-  bool unknown = false;  // some ranges are lost: all pages must be compared
-  bool synced = false;   // the app syncs this database
+  bool unknown = false;     // some ranges are lost: all pages must be compared
+  bool synced = false;      // the app syncs this database
+  bool hands_over = false;  // the commit under way is told by the ring, once it is done
   // While forwards, in WAL mode: the commit frame's header that is kept back until its page is
   // written and the primary has accepted the transaction; and whether it has.
   bool frame_held = false;

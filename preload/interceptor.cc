@@ -190,6 +190,8 @@ void Interceptor::RunBefore(Call* call) {
         // Without a journal this is where SQLite can still be refused.
         rc = channel.Commit(ipc::kFlagSynced, true);
         call->committing_ = rc == 0;
+      } else if (channel.HasAllPages()) {
+        channel.NoteSync();
       } else {
         channel.Prepare(true);
       }
@@ -198,7 +200,7 @@ void Interceptor::RunBefore(Call* call) {
       rc = channel.MayCommit();
       break;
     case Before::kCommit:
-      rc = channel.Commit(0, true);
+      rc = channel.MayHandOver() ? 0 : channel.Commit(0, true);
       call->committing_ = rc == 0;
       break;
     case Before::kRecheck:
@@ -220,6 +222,11 @@ Call Interceptor::Begin(int fd, FdEntry entry, const Plan& plan) {
   call.kind_ = entry.kind();
   call.plan_ = plan;
   RunBefore(&call);
+  const bool changes = plan.after == After::kNoteRange || plan.after == After::kNoteSize;
+  if (changes && !call.db_->noted.load(std::memory_order_acquire) && !call.db_->foreign.load()) {
+    FutexLockHolder hold(call.db_->lock);
+    SessionChannel(*call.db_).BeginNoting();
+  }
   return call;
 }
 
@@ -288,7 +295,8 @@ bool Call::Tell(SessionChannel& channel, int64_t result, int error) {
   if (result < 0) return commits;
   if (plan_.after == After::kNoteRange) {
     const auto length = static_cast<uint64_t>(result);
-    channel.Note({positional_ ? range_.offset : Position(fd_) - length, length});
+    channel.Note({positional_ ? range_.offset : Position(fd_) - length, length},
+                 length == range_.length ? data_ : nullptr);
   } else if (plan_.after == After::kNoteSize) {
     struct stat info {};
     if (Stat(fd_, &info)) channel.NoteSize(static_cast<uint64_t>(info.st_size));
@@ -341,7 +349,7 @@ Call Interceptor::BeginPlannedWrite(int fd, FdEntry entry, Write write, bool pos
   if (!ForwardFrame(&call, entry, write)) {
     call = Begin(fd, entry, PlanWrite(entry.kind(), locks, write));
   }
-  call.range_.offset = write.offset;
+  call.range_ = {.offset = write.offset, .length = write.length};
   call.positional_ = positional;
   if (entry.kind() == FileKind::kWal && (locks.frame_begun || IsCommitFrameHeader(write))) {
     db.ChangeLocks([&write](Locks* now) { NoteWrite(FileKind::kWal, now, write); });
@@ -357,7 +365,9 @@ Call Interceptor::BeginWrite(int fd, const void* data, size_t n, int64_t at) {
   const Write write{.offset = at < 0 ? Position(fd) : static_cast<uint64_t>(at),
                     .length = n,
                     .head = {static_cast<const char*>(data), std::min(n, kHeadBytes)}};
-  return BeginPlannedWrite(fd, entry, write, at >= 0);
+  Call call = BeginPlannedWrite(fd, entry, write, at >= 0);
+  call.data_ = data;
+  return call;
 }
 
 Call Interceptor::BeginWriteV(int fd, const iovec* parts, int n, int64_t at) {

@@ -69,6 +69,7 @@ class Call {
   int absorbed_ = 0;         // bytes of a write that is kept back
   bool ends_frame_ = false;  // after it the header that was kept back can be written
   ipc::DirtyRange range_;
+  const void* data_ = nullptr;  // what is written; null if it is in parts
   bool locking_ = false;
   LockRequest request_;
   const struct flock* lock_ = nullptr;  // the app's, of an F_SETLK that may be repeated

@@ -96,6 +96,7 @@ bool SessionChannel::Living() {
 void SessionChannel::Adopt(int fd) {
   session_.fd = MoveHigh(fd);
   session_.seen_generation = 0;
+  session_.ring_refused = session_.told = false;
   if (session_.fd == 0) return;
   Identify(session_.fd, &session_.socket_device, &session_.socket_inode);
   if (static_cast<uint32_t>(session_.fd) < FdTable::kCapacity) {
@@ -111,6 +112,7 @@ void SessionChannel::Drop() {
 }
 
 void SessionChannel::CloseSocket() {
+  CloseRing();
   const int fd = session_.fd;
   if (Owns(fd)) {
     if (static_cast<uint32_t>(fd) < FdTable::kCapacity) fd_table.Exchange(fd, FdEntry());
@@ -295,9 +297,9 @@ int SessionChannel::Send(const Message& message, int64_t deadline) {
 }
 
 // Waits for the answer to a request: its errno as a positive number, or -errno if there is none.
-int SessionChannel::Await(uint64_t id, int64_t deadline) {
+int SessionChannel::Await(uint64_t id, int64_t deadline, int* passed_fd) {
   char buffer[256];
-  const int received = ipc::ReceiveMessage(session_.fd, buffer, deadline, nullptr);
+  const int received = ipc::ReceiveMessage(session_.fd, buffer, deadline, passed_fd);
   if (received < 0) return received;
   ipc::Reply reply;
   if (!ipc::Decode({buffer, static_cast<size_t>(received)}, &reply) || reply.id != id ||
@@ -409,8 +411,19 @@ void SessionChannel::AnnounceLockless() {
   if (!db_.CurrentLocks().any_seen && !Living()) ConnectBy(ReplyDeadline());
 }
 
-void SessionChannel::Note(ipc::DirtyRange range) {
+void SessionChannel::BeginNoting() {
+  AskForRing();
+  const Locks locks = db_.CurrentLocks();
+  session_.stage.Begin(locks.exclusive && locks.journal_open && !db_.forwards.load());
+}
+
+void SessionChannel::Note(ipc::DirtyRange range, const void* page) {
   AnnounceLockless();
+  if (page != nullptr) {
+    session_.stage.Add(range.offset, {static_cast<const char*>(page), range.length});
+  } else {
+    session_.stage.Spoil();
+  }
   if (!db_.pending.Add(range)) {
     if (Living() && Send(ipc::Dirty{ipc::RangesView(db_.pending.ranges())}, ReplyDeadline()) == 0) {
       MoveToSent();
@@ -424,6 +437,7 @@ void SessionChannel::Note(ipc::DirtyRange range) {
 }
 
 void SessionChannel::NoteSize(uint64_t size) {
+  session_.stage.Spoil();
   db_.pending.AddSize(size);
   db_.noted.store(true, std::memory_order_release);
 }
@@ -443,6 +457,7 @@ void SessionChannel::ReturnToPending() {
 void SessionChannel::ForgetRanges() {
   db_.pending.Clear();
   db_.sent.Clear();
+  session_.stage.Forget();
   db_.sent_overflowed = db_.unknown = db_.synced = false;
   db_.noted.store(false, std::memory_order_release);
 }
@@ -517,10 +532,71 @@ int SessionChannel::MayCommit() {
   return db_.foreign.load() ? 0 : -EIO;
 }
 
+// ---- The ring
+// ------------------------------------------------------------------------------------
+
+void SessionChannel::AskForRing() {
+  if (session_.stage.ring() != nullptr || session_.ring_refused || db_.forwards.load()) return;
+  if (!LivesAsSeen() || IsReplica()) return;
+  session_.ring_refused = true;
+  const int64_t deadline = ReplyDeadline();
+  const uint64_t id = ++session_.last_request;
+  int rc = Send(ipc::Ring{id}, deadline);
+  int ring_fd = -1;
+  if (rc == 0) rc = Await(id, deadline, &ring_fd);
+  if (rc < 0) return Drop();
+  if (ring_fd >= 0 && rc == 0) session_.ring_refused = MapRing(ring_fd) < 0;
+  if (ring_fd >= 0) RawSyscall(SYS_close, ring_fd);
+}
+
+int SessionChannel::MapRing(int ring_fd) {
+  struct stat info {};
+  if (RawSyscall(SYS_fstat, ring_fd, &info) < 0 ||
+      static_cast<size_t>(info.st_size) != ipc::kRingFileBytes) {
+    return -EPROTO;
+  }
+  const long map = RawSyscall(SYS_mmap, nullptr, ipc::kRingFileBytes, PROT_READ | PROT_WRITE,
+                              MAP_SHARED, ring_fd, 0);
+  if (MapFailed(map)) return static_cast<int>(map);
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): what mmap returned
+  session_.stage.SetRing(reinterpret_cast<ipc::PageRing*>(map));
+  return 0;
+}
+
+void SessionChannel::CloseRing() {
+  if (session_.stage.ring() == nullptr) return;
+  RawSyscall(SYS_munmap, session_.stage.ring(), ipc::kRingFileBytes);
+  session_.stage.SetRing(nullptr);
+}
+
+bool SessionChannel::MayHandOver() {
+  db_.hands_over = session_.stage.complete() && session_.told && !db_.unknown && db_.sent.empty() &&
+                   !db_.sent_overflowed && !synchronous() && !db_.forwards.load() &&
+                   session_.next_probe_ns == 0 && LivesAsSeen() && !IsReplica() &&
+                   CheckLease() == 0 &&
+                   session_.stage.ring()->held.load(std::memory_order_acquire) == 0;
+  return db_.hands_over;
+}
+
+// A daemon that has ended the session meanwhile may have looked into the ring before: it is told
+// again, by another session.  One that died finds the transaction by comparing.
+void SessionChannel::HandOver(int error) {
+  if (error != 0) return session_.stage.Spoil();
+  session_.stage.Publish();
+  if (!LivesAsSeen()) {
+    if (Commit(ipc::kFlagRecheck, false) == 0) Done(0);
+    return;
+  }
+  ForgetRanges();
+  Bell();
+}
+
 void SessionChannel::Done(int error) {
+  if (std::exchange(db_.hands_over, false)) return HandOver(error);
   // A daemon that died after its answer finds the transaction by comparing, as after any crash.
   if (Send(ipc::Done{static_cast<uint32_t>(error)}, ReplyDeadline()) < 0) Drop();
   if (error != 0) return ReturnToPending();
+  session_.told = true;
   ForgetRanges();
   // What was committed without the daemon it finds by comparing.
   db_.unknown = session_.next_probe_ns != 0;

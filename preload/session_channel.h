@@ -37,8 +37,11 @@ class SessionChannel {
   // Whether a lock that was refused is the daemon's for a moment, so that asking again will help.
   bool DaemonHolds(int fd, const struct flock& lock);
   int64_t LockDeadline() const { return ReplyDeadline(); }
-  // Notes written ranges; flushes them to the daemon when the list is full.
-  void Note(ipc::DirtyRange range);
+  // The first write of a transaction is about to be made: should the app die in it, the daemon knows.
+  void BeginNoting();
+  // Notes a write; flushes the ranges to the daemon when the list is full.  page: what was written,
+  // if that is known.
+  void Note(ipc::DirtyRange range, const void* page);
   void NoteSize(uint64_t size);
   // The next commit is to compare all pages.
   void NoteUnknown() { db_.unknown = true; }
@@ -46,6 +49,11 @@ class SessionChannel {
   // reader that rolls the daemon's hot journal back there has nobody to tell, and must not wait for
   // anybody with EXCLUSIVE in its hand.
   bool ForgetOnReplica();
+  // All pages of the transaction are at hand for the daemon: it need not be told before the commit.
+  bool HasAllPages() const { return session_.stage.complete(); }
+  void NoteSync() { db_.synced = true; }
+  // Whether the transaction can be handed over once it is committed, without asking; Done does it.
+  bool MayHandOver();
   // Tells the daemon that a sync runs, if there is a session; an absent daemon learns it at the
   // commit.
   void Prepare(bool synced);
@@ -96,8 +104,12 @@ class SessionChannel {
 
   template <typename Message>
   int Send(const Message& message, int64_t deadline);
-  int Await(uint64_t id, int64_t deadline);
+  int Await(uint64_t id, int64_t deadline, int* passed_fd = nullptr);
   int SyncWithoutDaemon(int64_t waited, bool exclusive);
+  void AskForRing();
+  int MapRing(int ring_fd);
+  void CloseRing();
+  void HandOver(int error);
   int CommitOnce(uint64_t flags, int64_t deadline, int* answer);
   void MoveToSent();
   void ReturnToPending();

@@ -274,16 +274,15 @@ absl::StatusOr<ltx::Trailer> Chain::EncodeChanges(const ltx::Header& header, con
   RETURN_IF_ERROR(sink_.Open(state.temporary.empty() ? log_->TemporaryPath() : state.temporary));
   RETURN_IF_ERROR(encoder_.Begin(&sink_, header));
   page_.resize(state.page_bytes);
-  if (!state.in_burst) compressed_bytes_ = 0;
+  compression_.Refill(options_.clock->Boot());
   for (const PageChange& change : changes_) {
     RETURN_IF_ERROR(read_page(change.pgno, page_));
     if (ltx::PageChecksum(change.pgno, page_) != change.checksum) {
       return absl::AbortedError(fmt::format("page {} changed while it was read", change.pgno));
     }
-    encoder_.SetCompression(compressed_bytes_ < kCompressAtOnce
+    encoder_.SetCompression(compression_.Take(state.page_bytes)
                                 ? ltx::Encoder::Compression::kLz4
                                 : ltx::Encoder::Compression::kLiteralsOnly);
-    compressed_bytes_ += state.page_bytes;
     RETURN_IF_ERROR(encoder_.AddPage(change.pgno, page_));
     const ltx::Checksum old = replaced ? 0 : table_->Get(change.pgno);
     database = ltx::kChecksumFlag | (database ^ old ^ change.checksum);

@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/clock.h"
+#include "daemon/db/compression_budget.h"
 #include "daemon/db/ltx_log.h"
 #include "daemon/db/page_checksums.h"
 #include "ltx/decoder.h"
@@ -51,14 +52,9 @@ class Chain {
     bool sync = false;          // make the LTX file durable: the app asked for it
     int64_t wal_offset = 0, wal_size = 0;
     uint32_t wal_salt1 = 0, wal_salt2 = 0;
-    // More of what is prepared now was waiting behind the one before: kCompressAtOnce is for both.
-    bool in_burst = false;
     std::string temporary{};   // where to write the file; "": at log().TemporaryPath()
     int64_t timestamp_ms = 0;  // 0: now, by the clock
   };
-  // So much of a transaction, or of a burst of them, is compressed; what is beyond is stored as
-  // literals, at several times the speed, so that no writer waits for LZ4.
-  static constexpr uint64_t kCompressAtOnce = 8 << 20;
   using ReadPage = std::function<absl::Status(ltx::PageNo, std::span<std::byte>)>;
   // Of Prepare, where many pages are looked at: reads several that follow each other.  Where they
   // are very many, it is called from several threads at once, which all have ended when Prepare
@@ -156,7 +152,7 @@ class Chain {
   std::unique_ptr<PageChecksums> table_;
   bool table_valid_ = true;
   std::optional<Prepared> prepared_;
-  uint64_t compressed_bytes_ = 0;  // of this burst
+  CompressionBudget compression_;
   // Kept for their memory: a steady stream of transactions allocates nothing.
   ltx::Encoder encoder_;
   FileSink sink_;

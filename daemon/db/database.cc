@@ -34,6 +34,7 @@ void Counters::Add(const Counters& other) {
   reconciled += other.reconciled;
   deletions += other.deletions;
   drains += other.drains;
+  handed_over += other.handed_over;
   refused += other.refused;
 }
 

@@ -41,8 +41,9 @@ struct Counters {
   uint64_t bytes = 0;       // of those files
   uint64_t reconciled = 0;  // transactions that were made by comparing
   uint64_t deletions = 0;
-  uint64_t drains = 0;   // times that an app waited for its WAL to be captured
-  uint64_t refused = 0;  // commits that were refused: no room, an error of our disk
+  uint64_t drains = 0;       // times that an app waited for its WAL to be captured
+  uint64_t handed_over = 0;  // transactions whose pages apps left in their rings
+  uint64_t refused = 0;      // commits that were refused: no room, an error of our disk
 
   void Add(const Counters& other);
 };
@@ -114,6 +115,7 @@ class Database {
   virtual absl::Status ReadCommitted(ltx::PageNo pgno, std::span<std::byte> page) REQUIRES(mu_) = 0;
   // Must be called after each change of the chain with what changed.
   void NoteChanges(std::span<const PageChange> changes) REQUIRES(mu_);
+  bool is_being_copied() const REQUIRES(mu_) { return changed_in_copy_ != nullptr; }
 
   const DatabaseOptions options_;
   Mutex mu_;

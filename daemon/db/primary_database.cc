@@ -113,7 +113,7 @@ absl::StatusOr<bool> PrimaryDatabase::OpenCurrentFile() {
   if (absl::IsNotFound(status)) {
     if (file_.is_open() && !replaced_) {
       // The last that was committed: what a replica keeps of a deleted database should have it.
-      if (const absl::Status captured = CaptureWalLocked(); !captured.ok()) SetError(captured);
+      if (const absl::Status captured = CaptureLocked(); !captured.ok()) SetError(captured);
     }
     file_.Close();
     return false;
@@ -177,7 +177,7 @@ absl::StatusOr<bool> PrimaryDatabase::PrepareRanges(const DirtyRanges& ranges,
   ASSIGN_OR_RETURN(const bool present, RefreshFile());
   if (!present) return false;
   // A checkpoint's pages must be in the chain before they are compared.
-  RETURN_IF_ERROR(CaptureWalLocked());
+  RETURN_IF_ERROR(CaptureLocked());
   ASSIGN_OR_RETURN(const sqlite::DbHeader header, file_.ReadHeader());
   prepared_counter_.reset();
   if (!header.wal) prepared_counter_ = header.change_counter;
@@ -362,6 +362,7 @@ absl::Status PrimaryDatabase::Commit(SessionId session, bool recheck) {
     ClearSuspects();
     NoteCaptured();
     SetError(absl::OkStatus());
+    HoldRings();
     return absl::OkStatus();
   }
   pending_ = session;
@@ -393,6 +394,8 @@ void PrimaryDatabase::Done(SessionId session, int error) {
     Suspect(session);
   }
   SetError(error == 0 ? status : absl::OkStatus());
+  // Another app may have committed by its ring since.
+  if (!rings_.empty()) (void)CaptureLocked();
 }
 
 void PrimaryDatabase::SessionEnded(SessionId session) {
@@ -402,6 +405,7 @@ void PrimaryDatabase::SessionEnded(SessionId session) {
     chain_->Discard();
   }
   if (leaving_ == session) wal_->Reopen();
+  const std::optional<bool> untold = EndRing(session);
   Suspect(session);
   sessions_.erase(session);
   inodes_.erase(session);
@@ -415,7 +419,12 @@ void PrimaryDatabase::SessionEnded(SessionId session) {
     return;
   }
   const absl::StatusOr<int64_t> mtime = file_.ModifiedNs();
-  if (mtime.ok() && *mtime != captured_mtime_ns_) suspects_.AddEverything();
+  if (untold.value_or(mtime.ok() && *mtime != captured_mtime_ns_)) {
+    suspects_.AddEverything();
+  } else if (untold.has_value() && mtime.ok() && sessions_.empty()) {
+    captured_mtime_ns_ = *mtime;  // which a capture from a ring leaves as it was
+  }
+  HoldRings();
 }
 
 std::optional<SessionId> PrimaryDatabase::pending_session() {
@@ -423,8 +432,20 @@ std::optional<SessionId> PrimaryDatabase::pending_session() {
   return pending_;
 }
 
-absl::Status PrimaryDatabase::CaptureWalLocked() {
+// What apps have committed without asking: by their rings, and in the WAL.
+absl::Status PrimaryDatabase::CaptureLocked() {
   if (pending_.has_value()) return absl::OkStatus();  // a prepared transaction awaits its outcome
+  absl::Status status = CaptureRings();
+  if (status.ok()) {
+    status = CaptureWalLocked();
+  } else {
+    wal_retry_ = true;
+  }
+  HoldRings();
+  return status;
+}
+
+absl::Status PrimaryDatabase::CaptureWalLocked() {
   prepared_for_.reset();
   if (!chain_->table_valid() || replaced_) {
     suspects_.AddEverything();
@@ -472,7 +493,7 @@ absl::Status PrimaryDatabase::CaptureWal() {
   } else {
     RETURN_IF_ERROR(OpenCurrentFile().status());
   }
-  const absl::Status status = CaptureWalLocked();
+  const absl::Status status = CaptureLocked();
   SetError(status);
   return status;
 }
@@ -500,7 +521,7 @@ bool PrimaryDatabase::NeedsAttention() {
 void PrimaryDatabase::Attend() {
   MutexLock lock(mu_);
   if (pending_.has_value()) return;
-  if (wal_retry_) SetError(CaptureWalLocked());
+  if (wal_retry_) SetError(CaptureLocked());
   if (suspects_.empty()) return;
   const absl::Status status = ResolveSuspects(kJournalGraceMs);
   if (!absl::IsUnavailable(status)) SetError(status);
@@ -529,6 +550,7 @@ absl::Status PrimaryDatabase::ResolveSuspects(int64_t journal_grace_ms) {
   ClearSuspects();
   NoteCaptured();
   SetError(absl::OkStatus());
+  HoldRings();
   return absl::OkStatus();
 }
 

@@ -25,6 +25,7 @@
 #include "daemon/db/database_file.h"
 #include "daemon/db/dirty_ranges.h"
 #include "daemon/db/ltx_page_source.h"
+#include "daemon/db/page_ring.h"
 #include "daemon/db/replica_file.h"
 #include "daemon/db/wal_capture.h"
 
@@ -54,6 +55,8 @@ class PrimaryDatabase final : public Database {
   // With recheck set it is only letting go of its lock: what is committed is published at once.
   absl::Status Commit(SessionId session, bool recheck) EXCLUDES(mu_);
   void Done(SessionId session, int error) EXCLUDES(mu_);
+  // The descriptor, which stays ours, of a new ring for the session's app.
+  absl::StatusOr<int> AddRing(SessionId session) EXCLUDES(mu_);
   void SessionEnded(SessionId session) EXCLUDES(mu_);
   // Whether what was prepared changes anything: a rollback does not.
   bool HasPreparedChange() EXCLUDES(mu_);
@@ -102,9 +105,16 @@ class PrimaryDatabase final : public Database {
   explicit PrimaryDatabase(DatabaseOptions options);
   absl::Status Recover(bool in_use) REQUIRES(mu_);
   absl::Status SettleHotJournal(int64_t grace_ms) REQUIRES(mu_);
+  absl::Status CaptureLocked() REQUIRES(mu_);
   absl::Status CaptureWalLocked() REQUIRES(mu_);
-  absl::StatusOr<bool> PrepareRanges(const DirtyRanges& ranges, std::string_view why)
-      REQUIRES(mu_);
+  absl::Status CaptureRings() REQUIRES(mu_);
+  absl::StatusOr<PageRing*> NextRing(std::optional<uint32_t> counter) REQUIRES(mu_);
+  uint64_t CollectFromRings(bool* in_order) REQUIRES(mu_);
+  bool IsWhole(const sqlite::DbHeader& header) const REQUIRES(mu_);
+  absl::StatusOr<bool> CaptureCollected(uint64_t transactions) REQUIRES(mu_);
+  void HoldRings() REQUIRES(mu_);
+  std::optional<bool> EndRing(SessionId session) REQUIRES(mu_);
+  absl::StatusOr<bool> PrepareRanges(const DirtyRanges& ranges, std::string_view why) REQUIRES(mu_);
   absl::Status PublishPrepared() REQUIRES(mu_);
   void NotePublished() REQUIRES(mu_);
   absl::Status CompareSuspects() REQUIRES(mu_);
@@ -148,6 +158,8 @@ class PrimaryDatabase final : public Database {
   absl::flat_hash_set<SessionId> lockless_ GUARDED_BY(mu_);
   // The file that each has open: it may have lost its name to another one since.
   absl::flat_hash_map<SessionId, uint64_t> inodes_ GUARDED_BY(mu_);
+  absl::flat_hash_map<SessionId, std::unique_ptr<PageRing>> rings_ GUARDED_BY(mu_);
+  PageCollection collected_ GUARDED_BY(mu_);
   // What may have changed without a known outcome; compared as soon as that can be done.
   DirtyRanges suspects_ GUARDED_BY(mu_);
   DirtyRanges claimed_ GUARDED_BY(mu_);  // of Claimed, so that it allocates nothing

@@ -45,7 +45,7 @@ absl::Status PrimaryDatabase::CheckCaptured(bool present) {
     const bool nothing = chain_->log().tip().txid == 0 || chain_->deleted();
     return nothing ? absl::OkStatus() : absl::UnavailableError(name() + " has just gone");
   }
-  RETURN_IF_ERROR(CaptureWalLocked());
+  RETURN_IF_ERROR(CaptureLocked());
   ASSIGN_OR_RETURN(const bool newer, wal_->HasUncaptured());
   const bool captured = suspects_.empty() && !newer && MatchesPage1();
   return captured ? absl::OkStatus()
@@ -126,7 +126,7 @@ absl::Status PrimaryDatabase::Write(LtxPageSource& source) {
   std::vector<PageChange> changes;
   CheckedSource checked(&source, &chain_->table(), replace, &changes);
   RETURN_IF_ERROR(checked.Check());
-  RETURN_IF_ERROR(CaptureWalLocked());
+  RETURN_IF_ERROR(CaptureLocked());
   wal_->ExpectReset();  // what has been captured may be overwritten
   const absl::Status status = halted_file_->Apply(checked, header.page_bytes, header.commit);
   if (status.ok()) return absl::OkStatus();

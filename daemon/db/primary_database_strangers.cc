@@ -66,7 +66,7 @@ PrimaryDatabase::Look PrimaryDatabase::LookForStrangers(bool has_sessions,
     if (pending_.has_value()) return {};  // it will be compared with its outcome
     if (absent_since_.count() != 0) return LookAtAbsentFile();
     absl::Status status = before.status();
-    if (status.ok()) status = CaptureWalLocked();
+    if (status.ok()) status = CaptureLocked();
     if (!status.ok()) {
       if (!absl::IsNotFound(status)) SetError(status);
       return {};
@@ -84,6 +84,12 @@ PrimaryDatabase::Look PrimaryDatabase::LookForStrangers(bool has_sessions,
     if (!now.ok() || *now != *before) continue;
     if (const int holder = sqlite::ExclusiveHolder(file_.fd()); holder != 0) {
       return {.locked_by = holder};
+    }
+    // An app that has let go of its lock meanwhile has handed its pages over before.
+    if (!rings_.empty()) {
+      (void)CaptureLocked();  // the database keeps and reports its error
+      const absl::StatusOr<ltx::Checksum> last = FileChecksumOfPage1Locked();
+      if (MatchesPage1() || !last.ok() || *last != *before) continue;
     }
     suspects_.AddEverything();
     return {};

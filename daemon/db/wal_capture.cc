@@ -221,9 +221,7 @@ absl::StatusOr<bool> WalCapture::StillCommitted(const Batch& batch, bool by_inde
   return now.frame + 1 >= batch.end_frame;
 }
 
-// in_burst: the log had more when the batch before it was captured.
-absl::Status WalCapture::Capture(const Batch& batch, bool by_index, bool in_burst,
-                                 bool* published) {
+absl::Status WalCapture::Capture(const Batch& batch, bool by_index, bool* published) {
   newest_.clear();
   for (const auto& [pgno, frame] : batch_frames_) newest_[pgno] = frame;
   candidates_.clear();
@@ -239,8 +237,7 @@ absl::Status WalCapture::Capture(const Batch& batch, bool by_index, bool in_burs
       .wal_size = static_cast<int64_t>(uint64_t{batch.end_frame - batch.first_frame} *
                                        (sqlite::kWalFrameHeaderBytes + header_.page_bytes)),
       .wal_salt1 = header_.salt1,
-      .wal_salt2 = header_.salt2,
-      .in_burst = in_burst};
+      .wal_salt2 = header_.salt2};
   const auto read_page = [&](ltx::PageNo pgno, std::span<std::byte> page) -> absl::Status {
     const auto it = newest_.find(pgno);
     if (it == newest_.end()) return ReadPage(pgno, page);
@@ -303,7 +300,7 @@ absl::StatusOr<int> WalCapture::PollFrames(bool* lost, const std::function<void(
                       wal_path_, next_frame_));
     }
     bool published = false;
-    RETURN_IF_ERROR(Capture(batch, limit.by_index, /*in_burst=*/files > 0, &published));
+    RETURN_IF_ERROR(Capture(batch, limit.by_index, &published));
     if (published) {
       ++files;
       on_publish();

@@ -104,7 +104,7 @@ class WalCapture {
   void ReleaseBuffer();
   std::span<const std::byte> BufferedPage(uint32_t frame) const;
   absl::StatusOr<bool> StillCommitted(const Batch& batch, bool by_index);
-  absl::Status Capture(const Batch& batch, bool by_index, bool in_burst, bool* published);
+  absl::Status Capture(const Batch& batch, bool by_index, bool* published);
   void Forget();
   void ForgetFrames();
 

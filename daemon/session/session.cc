@@ -76,6 +76,7 @@ bool Session::Handle(std::string_view message) {
   }
   // A commit may have been done just before the node became a replica.
   const bool sync = type == static_cast<uint32_t>(ipc::MessageType::kSync);
+  if (type == static_cast<uint32_t>(ipc::MessageType::kRing)) return HandleRing(message);
   if (entry_->primary == nullptr && !sync) return HandleOnReplica(type, message);
   const auto start = steady_clock::now();
   const bool understood = HandleEvent(type, message);
@@ -244,6 +245,15 @@ bool Session::HandleSync(std::string_view message) {
     LookForAttention();
   }
   return PassGate(request, sync.id, nullptr);
+}
+
+bool Session::HandleRing(std::string_view message) {
+  ipc::Ring ring;
+  if (!ipc::Decode(message, &ring)) return false;
+  if (entry_->primary == nullptr) return Send(ipc::Reply{.id = ring.id, .error = EAGAIN});
+  const absl::StatusOr<int> fd = entry_->primary->AddRing(id_);
+  if (!fd.ok()) return Send(ipc::Reply{.id = ring.id, .error = ErrnoOf(fd.status())});
+  return Send(ipc::Reply{.id = ring.id, .error = 0}, *fd);
 }
 
 // ---- A replica

@@ -131,6 +131,7 @@ class Session {
   bool HandleSync(std::string_view message);
   bool HandleControl(std::string_view message);
   bool HandleLock(std::string_view message);
+  bool HandleRing(std::string_view message);
   bool HandleOnReplica(uint32_t type, std::string_view message);
   bool Refuse(int error, const std::string& text);
   bool PassGate(const GateRequest& request, uint64_t id,

@@ -32,6 +32,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   Try<ipc::Done>(data);
   Try<ipc::Bell>(data);
   Try<ipc::Drain>(data);
+  Try<ipc::Ring>(data);
   Try<ipc::Reply>(data);
   Try<ipc::Control>(data);
   Try<ipc::ControlReply>(data);

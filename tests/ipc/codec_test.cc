@@ -103,6 +103,9 @@ TEST(IpcCodec, ReturnsTheSmallMessages) {
   Lock lock;
   ASSERT_TRUE(Decode(Encoded(Lock{6}), &lock));
   EXPECT_EQ(lock.id, 6u);
+  Ring ring;
+  ASSERT_TRUE(Decode(Encoded(Ring{5}), &ring));
+  EXPECT_EQ(ring.id, 5U);
   Unlock unlock;
   EXPECT_TRUE(Decode(Encoded(Unlock{}), &unlock));
   Forward forward;

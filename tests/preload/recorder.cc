@@ -186,6 +186,7 @@ class Recorder {
     Drain drain;
     Lock lock;
     Unlock unlock;
+    Ring ring;
     Forward forward;
     if (Decode(data, &hello)) {
       Greet(fd, hello);
@@ -211,6 +212,8 @@ class Recorder {
     } else if (Decode(data, &lock)) {
       puts("lock");
       Answer(fd, Reply{lock.id, static_cast<uint32_t>(std::stoul(options_.Get("busy", "0")))});
+    } else if (Decode(data, &ring)) {
+      Answer(fd, Reply{ring.id, ENOTSUP});  // what is told by messages is what is recorded
     } else if (Decode(data, &unlock)) {
       puts("unlock");
     } else if (Decode(data, &forward)) {

@@ -10,6 +10,9 @@ import subprocess
 import cluster
 
 MODES = ["delete", "truncate", "persist", "memory", "off", "wal"]
+# Their writers wait for no answer: a daemon that hangs is noticed when the ring is full.
+RING_MODES = ["delete", "truncate", "persist"]
+MOST_IN_RING = 300
 TIMEOUT_SECONDS = 0.5
 
 # Commits a row for each line of its input; answers with the seconds it took, or the error.
@@ -50,6 +53,15 @@ class App:
             raise cluster.Failure(f"the app's commit: {answer}") from None
         self.rows += 1
         return seconds
+
+    def commit_until_refused(self, most):
+        for _ in range(most):
+            answer = self.ask()
+            if answer == "disk I/O error":
+                return
+            cluster.check("." in answer, f"the app's commit: {answer}")
+            self.rows += 1
+        raise cluster.Failure(f"{most} commits, and the daemon's absence was not noticed")
 
     def refused(self):
         answer = self.ask()
@@ -92,10 +104,11 @@ def go_on(c, primary, replica, mode, how):
     database = f"continue-{mode}-{how}.db"
     app = App(c, primary.path(database), mode)
     app.commit()
+    app.commit()  # with which its ring is in use
     away(primary, how)
     seconds = app.commit()
-    keeps_session = mode == "wal" and how == "stopped"  # a WAL's writer waits for no answer
-    cluster.check(keeps_session or seconds >= 0.9 * TIMEOUT_SECONDS,
+    unnoticed = mode in [*RING_MODES, "wal"] and how == "stopped"
+    cluster.check(unnoticed or seconds >= 0.9 * TIMEOUT_SECONDS,
                   f"{database}: waited for {seconds:.2f} s only")
     seconds = min(app.commit() for _ in range(20))
     cluster.check(seconds < TIMEOUT_SECONDS / 2, f"{database}: a later commit took {seconds:.2f} s")
@@ -111,9 +124,13 @@ def refuse(c, primary, replica, mode, how):
     database = f"refuse-{mode}-{how}.db"
     app = App(c, primary.path(database), mode)
     app.commit()
+    app.commit()  # with which its ring is in use
     away(primary, how)
     # Its rollback journal is there to be played back; without one SQLite cannot undo.
-    if not (how == "stopped" and mode in ("memory", "off", "wal")):
+    if how == "stopped" and mode in RING_MODES:
+        app.commit_until_refused(MOST_IN_RING)
+        app.refused()
+    elif not (how == "stopped" and mode in ("memory", "off", "wal")):
         app.refused()
         app.refused()
     back(primary, how)

@@ -50,6 +50,8 @@ def ours(line):
         return True  # is it a database?
     if "/.litefs/status" in line and line.startswith(("openat(", "pread64(", "mmap(")):
         return True  # what does a writer get on this node?
+    if "litefs-ring" in line:
+        return line.startswith(("close(", "mmap("))
     if "/.litefs/" in line or "socket:" in line or "<UNIX" in line:
         return line.startswith(("close(", "fcntl(", "mmap("))
     return line.startswith("munmap(")

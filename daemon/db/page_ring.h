@@ -1,0 +1,93 @@
+// PageRing: the daemon's end of ipc::PageRing, one for each session of an app in a rollback mode.
+// Reads the transactions that the app has committed, in order.  Nothing in it is trusted: what does
+// not fit together is kDataLoss, and the database then is compared.  Not thread-safe.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/unique_fd.h"
+#include "daemon/sqlite/db_header.h"
+#include "ipc/protocol.h"
+#include "ltx/types.h"
+
+namespace litefs::db {
+
+// Pages of one or more transactions, of one size.
+class PageCollection {
+ public:
+  void Clear();
+  // Room for one more page, which is newer than all others of its number.
+  std::span<std::byte> Add(ltx::PageNo pgno, uint32_t page_bytes);
+  // Keeps the newest of each number, in ascending order.
+  void Sort();
+
+  bool empty() const { return items_.empty(); }
+  uint32_t page_bytes() const { return page_bytes_; }
+  size_t size_bytes() const { return bytes_.size(); }
+  // After Sort: the page, or nothing.
+  std::span<const std::byte> Find(ltx::PageNo pgno) const;
+  // After Sort: the numbers up to last.
+  void Pages(ltx::PageNo last, std::vector<ltx::PageNo>* pages) const;
+
+ private:
+  struct Item {
+    ltx::PageNo pgno = 0;
+    size_t at = 0;  // in bytes_
+  };
+  uint32_t page_bytes_ = 0;
+  std::vector<Item> items_;
+  std::vector<std::byte> bytes_;
+};
+
+class PageRing {
+ public:
+  static absl::StatusOr<std::unique_ptr<PageRing>> Create();
+  ~PageRing();
+  PageRing(const PageRing&) = delete;
+  PageRing& operator=(const PageRing&) = delete;
+
+  // For the app; its size cannot be changed.
+  int fd() const { return fd_.get(); }
+
+  // The database's header as the next transaction leaves it; null: there is none.
+  absl::StatusOr<const sqlite::DbHeader*> Peek();
+  // Adds the pages of that transaction.  REQUIRES: Peek has just told of one.
+  absl::Status Take(PageCollection* pages);
+
+  // What was taken is captured: the app gets its room back.
+  void Release();
+  // What was taken is to be taken again.
+  void Rewind();
+  // Passes over everything; its pages will be found by comparing.
+  void SkipAll();
+
+  // Whether there is anything that was not released.
+  bool HasMore() const;
+  // Whether the app is in a transaction, or has not told of one.
+  bool noted() const { return header().noted.load(std::memory_order_seq_cst) != 0; }
+  // Whether the app's next commit is to be a kCommit.
+  void SetHeld(bool held) { header().held.store(held ? 1 : 0, std::memory_order_release); }
+
+ private:
+  PageRing(UniqueFd fd, void* map) : fd_(std::move(fd)), map_(map) {}
+  ipc::PageRing& header() const { return *static_cast<ipc::PageRing*>(map_); }
+  void CopyOut(uint64_t position, std::span<std::byte> out) const;
+  absl::StatusOr<bool> FindNext();
+
+  const UniqueFd fd_;
+  void* const map_;
+  uint64_t tail_ = 0;  // as in the ring
+  uint64_t read_ = 0;
+  std::optional<ipc::RingTransaction> next_;  // at read_
+  sqlite::DbHeader next_header_;
+};
+
+}  // namespace litefs::db
