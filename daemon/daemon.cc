@@ -480,9 +480,13 @@ void RaiseDescriptorLimit() {
 // full load then grows for as long as it runs (36 MiB after a million transactions, with 2 in use).
 void KeepMemoryFlat() {
   constexpr int kHeaps = 2;
-  constexpr int kOwnMappingBytes = 1 << 20;  // setting it also keeps it from growing
+  // Setting it also keeps it from growing.  What a burst of transactions is read into is below it:
+  // to map it anew for each one, and to clear its pages, costs as much as to compress them.
+  constexpr int kOwnMappingBytes = 4 << 20;
+  constexpr int kUnusedBytes = 8 << 20;  // beyond these the system gets memory back
   ::mallopt(M_ARENA_MAX, kHeaps);
   ::mallopt(M_MMAP_THRESHOLD, kOwnMappingBytes);
+  ::mallopt(M_TRIM_THRESHOLD, kUnusedBytes);
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ enum class MessageType : uint32_t {
   kBell = 6,     // a WAL commit, or one told by the ring; only sent while the daemon sleeps
   kDrain = 7,    // [R] WAL frames are about to vanish: answer when all committed ones are captured
   kSync = 8,     // [R] a commit is done: answer when enough replicas have stored it
-  kRing = 12,    // [R] a PageRing is wanted, for a session in a rollback mode on a primary
+  kRing = 12,    // [R] a page ring (common/page_ring.h) is wanted, on a primary
   // On a replica, where writes are forwarded:
   kLock = 9,      // [R] the app is about to take SQLite's write lock: answer when it can be had
   kUnlock = 10,   // it has let go of it, or has not got it
@@ -157,39 +157,6 @@ struct BellPage {
   // shim, cleared by the daemon.
   std::atomic<uint32_t> wanted[kBellCount];
 };
-// Pages on their way from one session's app to the daemon, so that a small transaction of a
-// rollback mode waits for nobody (docs/CAPTURE.md, "The ring").  A file without a name: this page,
-// then kRingBytes that are written round and round.  A position is the count of bytes since the
-// start. At a multiple of 8 lies a RingTransaction, then for each of its pages a RingPage and the
-// page.
-//
-// The shim writes behind head and moves it once SQLite has committed; the daemon reads up to head
-// and moves tail.  Nothing that the shim writes is trusted.
-struct PageRing {
-  std::atomic<uint64_t> head;  // by the shim: what lies before it is committed
-  // By the shim, before head: nothing lies between the transaction before this position and it.  So
-  // a ring that is empty is used from its beginning, and little of its memory is ever touched.
-  std::atomic<uint64_t> start;
-  std::atomic<uint32_t> noted;  // by the shim: it has written what is not committed, or not told
-  uint32_t reserved[11];
-  std::atomic<uint64_t> tail;  // by the daemon: what lies before it is taken
-  // By the daemon: the next commit is to be a kCommit, at which what is doubtful is decided.
-  std::atomic<uint32_t> held;
-};
-inline constexpr size_t kRingPageBytes = 4096;
-inline constexpr size_t kRingBytes = 1 << 20;
-inline constexpr size_t kRingFileBytes = kRingPageBytes + kRingBytes;
-struct RingTransaction {
-  uint32_t page_bytes;  // 512 to 65536
-  uint32_t pages;
-};
-struct RingPage {
-  uint32_t pgno;
-  uint32_t reserved;
-};
-static_assert(sizeof(PageRing) <= kRingPageBytes);
-static_assert(sizeof(RingTransaction) == 8 && sizeof(RingPage) == 8);
-
 inline constexpr size_t kStatusFileBytes = kStatusPageBytes + ((sizeof(BellPage) + 4095) & ~4095UL);
 static_assert(sizeof(StatusPage) <= kStatusPageBytes);
 static_assert(std::atomic<uint64_t>::is_always_lock_free);

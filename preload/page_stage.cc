@@ -8,8 +8,6 @@
 namespace litefs::preload {
 namespace {
 
-using ipc::kRingBytes;
-
 // Of the database header: the file format's write and read versions (SQLite file format, 1.3.2); 1
 // is a rollback journal, 2 a WAL.
 constexpr size_t kVersionsAt = 18;
@@ -28,7 +26,7 @@ bool IsPage(uint64_t offset, size_t bytes) {
 }  // namespace
 
 std::span<char> PageStage::Data() const {
-  return {reinterpret_cast<char*>(ring_) + ipc::kRingPageBytes, kRingBytes};
+  return {reinterpret_cast<char*>(ring_) + kRingPageBytes, kRingBytes};
 }
 
 void PageStage::CopyIn(uint64_t position, std::span<const char> data) {
@@ -38,7 +36,7 @@ void PageStage::CopyIn(uint64_t position, std::span<const char> data) {
   std::memcpy(Data().data(), data.data() + first, data.size() - first);
 }
 
-void PageStage::SetRing(ipc::PageRing* ring) {
+void PageStage::SetRing(RingHeader* ring) {
   ring_ = ring;
   free_from_ = 0;
   complete_ = has_header_ = false;
@@ -55,12 +53,12 @@ void PageStage::Begin(bool wanted) {
     start_ += kRingBytes - start_ % kRingBytes;
     free_from_ = start_;
   }
-  end_ = start_ + sizeof(ipc::RingTransaction);
+  end_ = start_ + sizeof(RingTransaction);
 }
 
 void PageStage::Add(uint64_t offset, std::span<const char> data) {
   if (!complete_) return;
-  const uint64_t end = end_ + sizeof(ipc::RingPage) + data.size();
+  const uint64_t end = end_ + sizeof(RingPage) + data.size();
   // Below start_ nothing is left where the ring was empty.
   const uint64_t tail = std::max(ring_->tail.load(std::memory_order_acquire), free_from_);
   complete_ = IsPage(offset, data.size()) && (pages_ == 0 || data.size() == page_bytes_) &&
@@ -71,7 +69,7 @@ void PageStage::Add(uint64_t offset, std::span<const char> data) {
     has_header_ = std::equal(std::begin(kRollbackVersions), std::end(kRollbackVersions),
                              data.begin() + kVersionsAt);
   }
-  const ipc::RingPage page{.pgno = static_cast<uint32_t>(offset / data.size() + 1), .reserved = 0};
+  const RingPage page{.pgno = static_cast<uint32_t>(offset / data.size() + 1), .reserved = 0};
   CopyIn(end_, BytesOf(page));
   CopyIn(end_ + sizeof(page), data);
   end_ = end;
@@ -79,7 +77,7 @@ void PageStage::Add(uint64_t offset, std::span<const char> data) {
 }
 
 void PageStage::Publish() {
-  CopyIn(start_, BytesOf(ipc::RingTransaction{.page_bytes = page_bytes_, .pages = pages_}));
+  CopyIn(start_, BytesOf(RingTransaction{.page_bytes = page_bytes_, .pages = pages_}));
   ring_->start.store(start_, std::memory_order_relaxed);
   ring_->head.store(end_, std::memory_order_seq_cst);
 }

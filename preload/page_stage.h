@@ -1,8 +1,8 @@
-// PageStage: the shim's end of a PageRing (ipc/protocol.h).  Holds the pages of the transaction
-// under way behind the ring's head, and hands them to the daemon once SQLite has committed.  What
-// does not fit, or is no whole page, makes the transaction incomplete: the daemon then reads the
-// file, as without a ring.  REQUIRES: the caller holds Database::lock.  All zeros is a stage
-// without a ring. Shim-safe.
+// PageStage: the shim's end of a page ring (common/page_ring.h).  Holds the pages of the
+// transaction under way behind the ring's head, and hands them to the daemon once SQLite has
+// committed.  What does not fit, or is no whole page, makes the transaction incomplete: the daemon
+// then reads the file, as without a ring.  REQUIRES: the caller holds Database::lock.  All zeros is
+// a stage without a ring. Shim-safe.
 
 #pragma once
 
@@ -10,15 +10,15 @@
 #include <cstdint>
 #include <span>
 
-#include "ipc/protocol.h"
+#include "common/page_ring.h"
 
 namespace litefs::preload {
 
 class PageStage {
  public:
   // A mapped ring of kRingFileBytes, which stays the caller's; null: none any more.
-  void SetRing(ipc::PageRing* ring);
-  ipc::PageRing* ring() const { return ring_; }
+  void SetRing(RingHeader* ring);
+  RingHeader* ring() const { return ring_; }
 
   // A transaction begins; wanted: its pages are to be kept.
   void Begin(bool wanted);
@@ -39,7 +39,7 @@ class PageStage {
   std::span<char> Data() const;
   void CopyIn(uint64_t position, std::span<const char> data);
 
-  ipc::PageRing* ring_;
+  RingHeader* ring_;
   uint64_t start_;      // of the transaction's record
   uint64_t free_from_;  // what lies before it is taken, whatever the ring says
   uint64_t end_;        // of what is held of it

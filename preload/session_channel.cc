@@ -552,20 +552,20 @@ void SessionChannel::AskForRing() {
 int SessionChannel::MapRing(int ring_fd) {
   struct stat info {};
   if (RawSyscall(SYS_fstat, ring_fd, &info) < 0 ||
-      static_cast<size_t>(info.st_size) != ipc::kRingFileBytes) {
+      static_cast<size_t>(info.st_size) != kRingFileBytes) {
     return -EPROTO;
   }
-  const long map = RawSyscall(SYS_mmap, nullptr, ipc::kRingFileBytes, PROT_READ | PROT_WRITE,
-                              MAP_SHARED, ring_fd, 0);
+  const long map =
+      RawSyscall(SYS_mmap, nullptr, kRingFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, 0);
   if (MapFailed(map)) return static_cast<int>(map);
   // NOLINTNEXTLINE(performance-no-int-to-ptr): what mmap returned
-  session_.stage.SetRing(reinterpret_cast<ipc::PageRing*>(map));
+  session_.stage.SetRing(reinterpret_cast<RingHeader*>(map));
   return 0;
 }
 
 void SessionChannel::CloseRing() {
   if (session_.stage.ring() == nullptr) return;
-  RawSyscall(SYS_munmap, session_.stage.ring(), ipc::kRingFileBytes);
+  RawSyscall(SYS_munmap, session_.stage.ring(), kRingFileBytes);
   session_.stage.SetRing(nullptr);
 }
 

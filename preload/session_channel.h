@@ -37,7 +37,8 @@ class SessionChannel {
   // Whether a lock that was refused is the daemon's for a moment, so that asking again will help.
   bool DaemonHolds(int fd, const struct flock& lock);
   int64_t LockDeadline() const { return ReplyDeadline(); }
-  // The first write of a transaction is about to be made: should the app die in it, the daemon knows.
+  // The first write of a transaction is about to be made: should the app die in it, the daemon
+  // knows.
   void BeginNoting();
   // Notes a write; flushes the ranges to the daemon when the list is full.  page: what was written,
   // if that is known.

@@ -16,8 +16,6 @@
 namespace litefs::db {
 namespace {
 
-using ipc::kRingBytes;
-
 // Of a collection, what stays allocated for the next one.
 constexpr size_t kKeptBytes = 256 << 10;
 
@@ -66,20 +64,20 @@ absl::StatusOr<std::unique_ptr<PageRing>> PageRing::Create() {
   UniqueFd fd(::memfd_create("litefs-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd.valid()) return ErrnoStatus("create a page ring", errno);
   // Sealed, so that no app can make us read past its end.
-  if (::ftruncate(fd.get(), ipc::kRingFileBytes) != 0 ||
+  if (::ftruncate(fd.get(), kRingFileBytes) != 0 ||
       ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
     return ErrnoStatus("create a page ring", errno);
   }
   void* const map =
-      ::mmap(nullptr, ipc::kRingFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+      ::mmap(nullptr, kRingFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (map == MAP_FAILED) return ErrnoStatus("map a page ring", errno);
   return std::unique_ptr<PageRing>(new PageRing(std::move(fd), map));
 }
 
-PageRing::~PageRing() { ::munmap(map_, ipc::kRingFileBytes); }
+PageRing::~PageRing() { ::munmap(map_, kRingFileBytes); }
 
 void PageRing::CopyOut(uint64_t position, std::span<std::byte> out) const {
-  const auto* const data = static_cast<const std::byte*>(map_) + ipc::kRingPageBytes;
+  const auto* const data = static_cast<const std::byte*>(map_) + kRingPageBytes;
   const size_t at = position % kRingBytes;
   const size_t first = std::min(out.size(), kRingBytes - at);
   std::memcpy(out.data(), data + at, first);
@@ -94,11 +92,10 @@ absl::StatusOr<bool> PageRing::FindNext() {
   const uint64_t start = header().start.load(std::memory_order_relaxed);
   if (start > head) return Malformed();
   if (start > read_ && start % kRingBytes == 0) read_ = start;
-  ipc::RingTransaction next;
+  RingTransaction next;
   if (head - read_ < sizeof(next) || head - read_ > kRingBytes) return Malformed();
   CopyOut(read_, std::as_writable_bytes(std::span(&next, 1)));
-  const uint64_t bytes =
-      sizeof(next) + uint64_t{next.pages} * (sizeof(ipc::RingPage) + next.page_bytes);
+  const uint64_t bytes = sizeof(next) + uint64_t{next.pages} * (sizeof(RingPage) + next.page_bytes);
   if (!sqlite::IsValidPageBytes(next.page_bytes) || next.pages == 0 || bytes > head - read_) {
     return Malformed();
   }
@@ -113,8 +110,8 @@ absl::StatusOr<const sqlite::DbHeader*> PageRing::Peek() {
   bool has_header = false;
   for (uint32_t i = 0; i < next_->pages; ++i) {
     const uint64_t at =
-        read_ + sizeof(*next_) + uint64_t{i} * (sizeof(ipc::RingPage) + next_->page_bytes);
-    ipc::RingPage page;
+        read_ + sizeof(*next_) + uint64_t{i} * (sizeof(RingPage) + next_->page_bytes);
+    RingPage page;
     CopyOut(at, std::as_writable_bytes(std::span(&page, 1)));
     if (page.pgno != 1) continue;
     std::array<std::byte, 100> head;
@@ -127,10 +124,10 @@ absl::StatusOr<const sqlite::DbHeader*> PageRing::Peek() {
 }
 
 absl::Status PageRing::Take(PageCollection* pages) {
-  const ipc::RingTransaction next = *std::exchange(next_, std::nullopt);
+  const RingTransaction next = *std::exchange(next_, std::nullopt);
   read_ += sizeof(next);
   for (uint32_t i = 0; i < next.pages; ++i) {
-    ipc::RingPage page;
+    RingPage page;
     CopyOut(read_, std::as_writable_bytes(std::span(&page, 1)));
     CopyOut(read_ + sizeof(page), pages->Add(page.pgno, next.page_bytes));
     if (page.pgno == 0) return Malformed();

@@ -1,6 +1,7 @@
-// PageRing: the daemon's end of ipc::PageRing, one for each session of an app in a rollback mode.
-// Reads the transactions that the app has committed, in order.  Nothing in it is trusted: what does
-// not fit together is kDataLoss, and the database then is compared.  Not thread-safe.
+// PageRing: the daemon's end of a page ring (common/page_ring.h), one for each session of an app in
+// a rollback mode. Reads the transactions that the app has committed, in order.  Nothing in it is
+// trusted: what does not fit together is kDataLoss, and the database then is compared.  Not
+// thread-safe.
 
 #pragma once
 
@@ -13,9 +14,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/page_ring.h"
 #include "common/unique_fd.h"
 #include "daemon/sqlite/db_header.h"
-#include "ipc/protocol.h"
 #include "ltx/types.h"
 
 namespace litefs::db {
@@ -78,7 +79,7 @@ class PageRing {
 
  private:
   PageRing(UniqueFd fd, void* map) : fd_(std::move(fd)), map_(map) {}
-  ipc::PageRing& header() const { return *static_cast<ipc::PageRing*>(map_); }
+  RingHeader& header() const { return *static_cast<RingHeader*>(map_); }
   void CopyOut(uint64_t position, std::span<std::byte> out) const;
   absl::StatusOr<bool> FindNext();
 
@@ -86,7 +87,7 @@ class PageRing {
   void* const map_;
   uint64_t tail_ = 0;  // as in the ring
   uint64_t read_ = 0;
-  std::optional<ipc::RingTransaction> next_;  // at read_
+  std::optional<RingTransaction> next_;  // at read_
   sqlite::DbHeader next_header_;
 };
 

@@ -21,7 +21,7 @@ namespace {
 
 constexpr uint32_t kPageBytes = 4096;
 constexpr uint64_t kPagesOfRing =
-    (ipc::kRingBytes - sizeof(ipc::RingTransaction)) / (kPageBytes + sizeof(ipc::RingPage));
+    (kRingBytes - sizeof(RingTransaction)) / (kPageBytes + sizeof(RingPage));
 
 std::string Page(char fill, uint32_t bytes = kPageBytes) { return std::string(bytes, fill); }
 
@@ -45,11 +45,11 @@ class PageRingTest : public testing::Test {
     auto ring = PageRing::Create();
     ASSERT_TRUE(ring.ok()) << ring.status();
     ring_ = *std::move(ring);
-    map_ = ::mmap(nullptr, ipc::kRingFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED, ring_->fd(), 0);
+    map_ = ::mmap(nullptr, kRingFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED, ring_->fd(), 0);
     ASSERT_NE(map_, MAP_FAILED);
-    stage_.SetRing(static_cast<ipc::PageRing*>(map_));
+    stage_.SetRing(static_cast<RingHeader*>(map_));
   }
-  ~PageRingTest() override { ::munmap(map_, ipc::kRingFileBytes); }
+  ~PageRingTest() override { ::munmap(map_, kRingFileBytes); }
 
   void Add(ltx::PageNo pgno, const std::string& page) {
     stage_.Add(uint64_t{pgno - 1} * page.size(), page);
@@ -72,7 +72,7 @@ class PageRingTest : public testing::Test {
     EXPECT_TRUE(ring_->Take(&pages_).ok());
     return counter;
   }
-  ipc::PageRing& shared() { return *static_cast<ipc::PageRing*>(map_); }
+  RingHeader& shared() { return *static_cast<RingHeader*>(map_); }
 
   std::unique_ptr<PageRing> ring_;
   void* map_ = nullptr;
@@ -117,7 +117,7 @@ TEST_F(PageRingTest, AnEmptyOneIsUsedFromItsBeginning) {
     Publish(counter, 2);
     ASSERT_EQ(Take(), counter);
     ring_->Release();
-    ASSERT_LT(shared().head.load() % ipc::kRingBytes, 4 * (kPageBytes + 16u));
+    ASSERT_LT(shared().head.load() % kRingBytes, 4 * (kPageBytes + 16u));
   }
 }
 
@@ -224,7 +224,7 @@ TEST_F(PageRingTest, AHostileAppIsAnError) {
         break;
       default:
         for (int i = 0; i < 8; ++i) {
-          bytes[ipc::kRingPageBytes + random() % (4 * kPageBytes)] = static_cast<char>(random());
+          bytes[kRingPageBytes + random() % (4 * kPageBytes)] = static_cast<char>(random());
         }
     }
     pages_.Clear();
@@ -235,11 +235,11 @@ TEST_F(PageRingTest, AHostileAppIsAnError) {
       errors += taken ? 0 : 1;
       if (!taken) break;
     }
-    ASSERT_LE(pages_.size_bytes(), ipc::kRingBytes);
+    ASSERT_LE(pages_.size_bytes(), kRingBytes);
     shared().head.store(head);
     shared().start.store(0);
     ring_->SkipAll();
-    stage_.SetRing(static_cast<ipc::PageRing*>(map_));
+    stage_.SetRing(static_cast<RingHeader*>(map_));
   }
   EXPECT_GT(errors, 1000);
 }

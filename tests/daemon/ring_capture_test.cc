@@ -31,14 +31,14 @@ constexpr SessionId kFirst = 20, kSecond = 21;
 class FakeShim {
  public:
   explicit FakeShim(int ring_fd)
-      : map_(::mmap(nullptr, ipc::kRingFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, 0)) {
+      : map_(::mmap(nullptr, kRingFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, 0)) {
     stage_.SetRing(ring());
   }
-  ~FakeShim() { ::munmap(map_, ipc::kRingFileBytes); }
+  ~FakeShim() { ::munmap(map_, kRingFileBytes); }
   FakeShim(const FakeShim&) = delete;
   FakeShim& operator=(const FakeShim&) = delete;
 
-  ipc::PageRing* ring() { return static_cast<ipc::PageRing*>(map_); }
+  RingHeader* ring() { return static_cast<RingHeader*>(map_); }
   bool held() { return ring()->held.load() != 0; }
   void Begin(const std::string& before, const std::string& after) {
     stage_.Begin(true);
