@@ -18,8 +18,8 @@ namespace litefs {
 // and moves tail.  Nothing that the shim writes is trusted.
 struct RingHeader {
   std::atomic<uint64_t> head;  // by the shim: what lies before it is committed
-  // By the shim, before head: nothing lies between the transaction before this position and it.  So
-  // a ring that is empty is used from its beginning, and little of its memory is ever touched.
+  // By the shim, before head: what lies before it was taken already, or is nothing.  So a ring that
+  // is empty is used from its beginning, and little of its memory is ever touched.
   std::atomic<uint64_t> start;
   std::atomic<uint32_t> noted;  // by the shim: it has written what is not committed, or not told
   uint32_t reserved[11];

@@ -78,7 +78,7 @@ void PageStage::Add(uint64_t offset, std::span<const char> data) {
 
 void PageStage::Publish() {
   CopyIn(start_, BytesOf(RingTransaction{.page_bytes = page_bytes_, .pages = pages_}));
-  ring_->start.store(start_, std::memory_order_relaxed);
+  ring_->start.store(free_from_, std::memory_order_relaxed);
   ring_->head.store(end_, std::memory_order_seq_cst);
 }
 

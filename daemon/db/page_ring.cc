@@ -91,7 +91,7 @@ absl::StatusOr<bool> PageRing::FindNext() {
   if (next_.has_value() || read_ == head) return next_.has_value();
   const uint64_t start = header().start.load(std::memory_order_relaxed);
   if (start > head) return Malformed();
-  if (start > read_ && start % kRingBytes == 0) read_ = start;
+  read_ = std::max(read_, start);
   RingTransaction next;
   if (head - read_ < sizeof(next) || head - read_ > kRingBytes) return Malformed();
   CopyOut(read_, std::as_writable_bytes(std::span(&next, 1)));

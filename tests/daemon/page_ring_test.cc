@@ -121,6 +121,18 @@ TEST_F(PageRingTest, AnEmptyOneIsUsedFromItsBeginning) {
   }
 }
 
+TEST_F(PageRingTest, SeveralFollowAtItsBeginning) {
+  uint32_t counter = 0;
+  for (int round = 0; round < 500; ++round) {
+    const uint32_t first = counter + 1;
+    for (int i = 0; i <= round % 7; ++i) Publish(++counter, i);
+    for (uint32_t wanted = first; wanted <= counter; ++wanted) ASSERT_EQ(Take(), wanted);
+    EXPECT_EQ(Take(), 0u);
+    ring_->Release();
+    pages_.Clear();
+  }
+}
+
 TEST_F(PageRingTest, TakesAsMuchAsFitsInAnyPlace) {
   Publish(1, 9);
   ASSERT_EQ(Take(), 1u);
