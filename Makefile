@@ -50,7 +50,8 @@ Q       := $(if $(filter 0,$(V)),@)
 say      = $(if $(filter 0,$(V)),@printf '%-5s %s\n' '$1' '$@')
 
 # ---- Flags --------------------------------------------------------------------------------------
-OPT_release := $(if $(SAN),-O1,-O2) -g
+# -g1: functions and lines, for backtraces; all of -g is a quarter of the time of the build.
+OPT_release := $(if $(SAN),-O1,-O2) -g1
 OPT_debug   := -Og -g
 WARN        := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wvla -Werror
 BASE        := -std=c++20 -I. -pthread $(WARN) $(OPT_$(MODE))

@@ -33,12 +33,14 @@ inline constexpr size_t kRingFileBytes = kRingPageBytes + kRingBytes;
 struct RingTransaction {
   uint32_t page_bytes;  // 512 to 65536
   uint32_t pages;
+  uint32_t base;  // the change counter in page 1 before the first write
+  uint32_t reserved;
 };
 struct RingPage {
   uint32_t pgno;
   uint32_t reserved;
 };
 static_assert(sizeof(RingHeader) <= kRingPageBytes);
-static_assert(sizeof(RingTransaction) == 8 && sizeof(RingPage) == 8);
+static_assert(sizeof(RingTransaction) == 16 && sizeof(RingPage) == 8);
 
 }  // namespace litefs

@@ -184,6 +184,7 @@ void Interceptor::RunBefore(Call* call) {
   switch (plan.before) {
     case Before::kBecomeWriter:
       rc = channel.BecomeWriter();
+      if (rc == 0 && call->kind_ == FileKind::kDatabase) channel.AskForRing();
       break;
     case Before::kPrepare:
       if (db.forwards.load() && plan.after == After::kRecheck) {
@@ -225,7 +226,7 @@ Call Interceptor::Begin(int fd, FdEntry entry, const Plan& plan) {
   const bool changes = plan.after == After::kNoteRange || plan.after == After::kNoteSize;
   if (changes && !call.db_->noted.load(std::memory_order_acquire) && !call.db_->foreign.load()) {
     FutexLockHolder hold(call.db_->lock);
-    SessionChannel(*call.db_).BeginNoting();
+    SessionChannel(*call.db_).BeginNoting(fd);
   }
   return call;
 }

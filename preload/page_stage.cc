@@ -42,7 +42,8 @@ void PageStage::SetRing(RingHeader* ring) {
   complete_ = has_header_ = false;
 }
 
-void PageStage::Begin(bool wanted) {
+void PageStage::Begin(bool wanted, uint32_t base) {
+  base_ = base;
   has_header_ = false;
   complete_ = wanted && ring_ != nullptr;
   page_bytes_ = pages_ = 0;
@@ -77,7 +78,8 @@ void PageStage::Add(uint64_t offset, std::span<const char> data) {
 }
 
 void PageStage::Publish() {
-  CopyIn(start_, BytesOf(RingTransaction{.page_bytes = page_bytes_, .pages = pages_}));
+  CopyIn(start_, BytesOf(RingTransaction{
+                     .page_bytes = page_bytes_, .pages = pages_, .base = base_, .reserved = 0}));
   ring_->start.store(free_from_, std::memory_order_relaxed);
   ring_->head.store(end_, std::memory_order_seq_cst);
 }

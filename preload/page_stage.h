@@ -20,8 +20,8 @@ class PageStage {
   void SetRing(RingHeader* ring);
   RingHeader* ring() const { return ring_; }
 
-  // A transaction begins; wanted: its pages are to be kept.
-  void Begin(bool wanted);
+  // A transaction begins; wanted: its pages are to be kept.  base: the change counter in page 1.
+  void Begin(bool wanted, uint32_t base);
   // One write to the database.
   void Add(uint64_t offset, std::span<const char> data);
   // Something else has changed the file.
@@ -43,6 +43,7 @@ class PageStage {
   uint64_t start_;      // of the transaction's record
   uint64_t free_from_;  // what lies before it is taken, whatever the ring says
   uint64_t end_;        // of what is held of it
+  uint32_t base_;
   uint32_t page_bytes_;
   uint32_t pages_;
   bool complete_;

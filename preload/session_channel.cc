@@ -411,10 +411,13 @@ void SessionChannel::AnnounceLockless() {
   if (!db_.CurrentLocks().any_seen && !Living()) ConnectBy(ReplyDeadline());
 }
 
-void SessionChannel::BeginNoting() {
-  AskForRing();
+void SessionChannel::BeginNoting(int fd) {
+  char counter[sizeof(uint32_t)] = {};
+  const bool known = RawSyscall(SYS_pread64, fd, counter, sizeof(counter),
+                                sqlite::kChangeCounterOffset) == static_cast<long>(sizeof(counter));
   const Locks locks = db_.CurrentLocks();
-  session_.stage.Begin(locks.exclusive && locks.journal_open && !db_.forwards.load());
+  session_.stage.Begin(known && locks.exclusive && locks.journal_open && !db_.forwards.load(),
+                       LoadBig32(counter));
 }
 
 void SessionChannel::Note(ipc::DirtyRange range, const void* page) {
@@ -544,6 +547,7 @@ void SessionChannel::AskForRing() {
   int rc = Send(ipc::Ring{id}, deadline);
   int ring_fd = -1;
   if (rc == 0) rc = Await(id, deadline, &ring_fd);
+  if (rc < 0 && ring_fd >= 0) RawSyscall(SYS_close, ring_fd);
   if (rc < 0) return Drop();
   if (ring_fd >= 0 && rc == 0) session_.ring_refused = MapRing(ring_fd) < 0;
   if (ring_fd >= 0) RawSyscall(SYS_close, ring_fd);

@@ -39,7 +39,9 @@ class SessionChannel {
   int64_t LockDeadline() const { return ReplyDeadline(); }
   // The first write of a transaction is about to be made: should the app die in it, the daemon
   // knows.
-  void BeginNoting();
+  void BeginNoting(int fd);
+  // A ring is wanted, for a database whose write lock is about to be taken.
+  void AskForRing();
   // Notes a write; flushes the ranges to the daemon when the list is full.  page: what was written,
   // if that is known.
   void Note(ipc::DirtyRange range, const void* page);
@@ -107,7 +109,6 @@ class SessionChannel {
   int Send(const Message& message, int64_t deadline);
   int Await(uint64_t id, int64_t deadline, int* passed_fd = nullptr);
   int SyncWithoutDaemon(int64_t waited, bool exclusive);
-  void AskForRing();
   int MapRing(int ring_fd);
   void CloseRing();
   void HandOver(int error);

@@ -86,7 +86,7 @@ void PageRing::CopyOut(uint64_t position, std::span<std::byte> out) const {
 
 // Reads next_ at read_.  False if there is none.
 absl::StatusOr<bool> PageRing::FindNext() {
-  const uint64_t head = header().head.load(std::memory_order_seq_cst);
+  const uint64_t head = limit_;
   if (head < read_) return Malformed();
   if (next_.has_value() || read_ == head) return next_.has_value();
   const uint64_t start = header().start.load(std::memory_order_relaxed);
@@ -103,8 +103,8 @@ absl::StatusOr<bool> PageRing::FindNext() {
   return true;
 }
 
-absl::StatusOr<const sqlite::DbHeader*> PageRing::Peek() {
-  if (next_.has_value()) return &next_header_;
+absl::StatusOr<const PageRing::Next*> PageRing::Peek() {
+  if (next_.has_value()) return &peeked_;
   ASSIGN_OR_RETURN(const bool found, FindNext());
   if (!found) return nullptr;
   bool has_header = false;
@@ -116,11 +116,12 @@ absl::StatusOr<const sqlite::DbHeader*> PageRing::Peek() {
     if (page.pgno != 1) continue;
     std::array<std::byte, 100> head;
     CopyOut(at + sizeof(page), head);
-    ASSIGN_OR_RETURN(next_header_, sqlite::ParseDbHeader(head));
+    ASSIGN_OR_RETURN(peeked_.header, sqlite::ParseDbHeader(head));
     has_header = true;
   }
-  if (!has_header || next_header_.page_bytes != next_->page_bytes) return Malformed();
-  return &next_header_;
+  if (!has_header || peeked_.header.page_bytes != next_->page_bytes) return Malformed();
+  peeked_.base = next_->base;
+  return &peeked_;
 }
 
 absl::Status PageRing::Take(PageCollection* pages) {
@@ -147,7 +148,8 @@ void PageRing::Rewind() {
 }
 
 void PageRing::SkipAll() {
-  read_ = header().head.load(std::memory_order_seq_cst);
+  Look();
+  read_ = limit_;
   Release();
 }
 

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -55,11 +56,17 @@ class PageRing {
   PageRing(const PageRing&) = delete;
   PageRing& operator=(const PageRing&) = delete;
 
-  // For the app; its size cannot be changed.
-  int fd() const { return fd_.get(); }
+  // For the app, once; its size cannot be changed.
+  UniqueFd TakeDescriptor() { return std::move(fd_); }
 
-  // The database's header as the next transaction leaves it; null: there is none.
-  absl::StatusOr<const sqlite::DbHeader*> Peek();
+  // Peek goes no further than to what is there now.
+  void Look() { limit_ = header().head.load(std::memory_order_seq_cst); }
+  // The next transaction; null: there is none.
+  struct Next {
+    uint32_t base = 0;          // the change counter before it
+    sqlite::DbHeader header{};  // the database's, as it leaves it
+  };
+  absl::StatusOr<const Next*> Peek();
   // Adds the pages of that transaction.  REQUIRES: Peek has just told of one.
   absl::Status Take(PageCollection* pages);
 
@@ -83,12 +90,13 @@ class PageRing {
   void CopyOut(uint64_t position, std::span<std::byte> out) const;
   absl::StatusOr<bool> FindNext();
 
-  const UniqueFd fd_;
+  UniqueFd fd_;
   void* const map_;
   uint64_t tail_ = 0;  // as in the ring
   uint64_t read_ = 0;
+  uint64_t limit_ = 0;
   std::optional<RingTransaction> next_;  // at read_
-  sqlite::DbHeader next_header_;
+  Next peeked_;
 };
 
 }  // namespace litefs::db

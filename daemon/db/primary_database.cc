@@ -188,17 +188,15 @@ absl::StatusOr<bool> PrimaryDatabase::PrepareRanges(const DirtyRanges& ranges,
   } else {
     ASSIGN_OR_RETURN(state.size_pages, file_.SizePages(header));
   }
-  const DirtyRanges* compared = &ranges;
-  DirtyRanges everything;
   const bool missed = MissedCommit(header);
   prepared_reason_ = replaced_ ? "the file was replaced"
                      : missed  ? "a program without the shim has written"
                                : why;
-  if (missed || replaced_) {
-    everything.AddEverything();
-    compared = &everything;
-  }
-  compared->Pages(state.page_bytes, state.size_pages, &pages_);
+  if (missed || replaced_) suspects_.AddEverything();
+  // Also what has become suspect just now, by what was captured above.
+  compared_ = ranges;
+  compared_.Merge(suspects_);
+  compared_.Pages(state.page_bytes, state.size_pages, &pages_);
   const auto read_page = [this](ltx::PageNo pgno, std::span<std::byte> page)
                              REQUIRES(mu_) { return wal_->ReadPage(pgno, page); };
   const auto read_pages = [this, &state](ltx::PageNo first, std::span<std::byte> pages) REQUIRES(
@@ -343,7 +341,8 @@ absl::Status PrimaryDatabase::Commit(SessionId session, bool recheck) {
       return absl::OkStatus();
     }
   }
-  if (prepared_for_ != session) {  // nothing was written since Prepare: it is as prepared
+  // Nothing was written since Prepare, and nothing is in doubt: it is as prepared.
+  if (prepared_for_ != session || !suspects_.empty()) {
     const absl::StatusOr<bool> changed = PrepareRanges(Claimed(session), "");
     if (!changed.ok()) {
       SetError(changed.status());
@@ -366,6 +365,9 @@ absl::Status PrimaryDatabase::Commit(SessionId session, bool recheck) {
     return absl::OkStatus();
   }
   pending_ = session;
+  // What is compared is the session's now: what becomes suspect until its Done is not.
+  sessions_[session].Merge(suspects_);
+  suspects_.Clear();
   return absl::OkStatus();
 }
 
@@ -385,7 +387,7 @@ void PrimaryDatabase::Done(SessionId session, int error) {
     status = absl::AbortedError(fmt::format("the app's commit failed: errno {}", error));
   }
   if (status.ok()) {
-    ClearSuspects();
+    replaced_ = false;
     sessions_[session].Clear();
     NoteCaptured();
     chain_->log().MakeTemporary();
@@ -419,11 +421,10 @@ void PrimaryDatabase::SessionEnded(SessionId session) {
     return;
   }
   const absl::StatusOr<int64_t> mtime = file_.ModifiedNs();
-  if (untold.value_or(mtime.ok() && *mtime != captured_mtime_ns_)) {
-    suspects_.AddEverything();
-  } else if (untold.has_value() && mtime.ok() && sessions_.empty()) {
-    captured_mtime_ns_ = *mtime;  // which a capture from a ring leaves as it was
-  }
+  const bool touched = mtime.ok() && *mtime != captured_mtime_ns_;
+  // While others write, the time tells nothing of one that has a ring.
+  const bool tells = !untold.has_value() || sessions_.empty();
+  if (untold.value_or(false) || (tells && touched)) suspects_.AddEverything();
   HoldRings();
 }
 

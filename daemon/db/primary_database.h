@@ -55,8 +55,8 @@ class PrimaryDatabase final : public Database {
   // With recheck set it is only letting go of its lock: what is committed is published at once.
   absl::Status Commit(SessionId session, bool recheck) EXCLUDES(mu_);
   void Done(SessionId session, int error) EXCLUDES(mu_);
-  // The descriptor, which stays ours, of a new ring for the session's app.
-  absl::StatusOr<int> AddRing(SessionId session) EXCLUDES(mu_);
+  // The descriptor of a new ring, for the session's app.
+  absl::StatusOr<UniqueFd> AddRing(SessionId session) EXCLUDES(mu_);
   void SessionEnded(SessionId session) EXCLUDES(mu_);
   // Whether what was prepared changes anything: a rollback does not.
   bool HasPreparedChange() EXCLUDES(mu_);
@@ -110,7 +110,10 @@ class PrimaryDatabase final : public Database {
   absl::Status CaptureRings() REQUIRES(mu_);
   absl::StatusOr<PageRing*> NextRing(std::optional<uint32_t> counter) REQUIRES(mu_);
   uint64_t CollectFromRings(bool* in_order) REQUIRES(mu_);
-  bool IsWhole(const sqlite::DbHeader& header) const REQUIRES(mu_);
+  absl::StatusOr<PageRing*> FindRing(std::optional<uint32_t> counter, bool* any) REQUIRES(mu_);
+  bool Fits(const sqlite::DbHeader& header) const REQUIRES(mu_);
+  bool HasGrowth(const sqlite::DbHeader& header) const REQUIRES(mu_);
+  void SuspectCollected(const sqlite::DbHeader& header) REQUIRES(mu_);
   absl::StatusOr<bool> CaptureCollected(uint64_t transactions) REQUIRES(mu_);
   void HoldRings() REQUIRES(mu_);
   std::optional<bool> EndRing(SessionId session) REQUIRES(mu_);
@@ -162,7 +165,9 @@ class PrimaryDatabase final : public Database {
   PageCollection collected_ GUARDED_BY(mu_);
   // What may have changed without a known outcome; compared as soon as that can be done.
   DirtyRanges suspects_ GUARDED_BY(mu_);
-  DirtyRanges claimed_ GUARDED_BY(mu_);  // of Claimed, so that it allocates nothing
+  // Of Claimed and PrepareRanges, so that they allocate nothing.
+  DirtyRanges claimed_ GUARDED_BY(mu_);
+  DirtyRanges compared_ GUARDED_BY(mu_);
   // The file is another one than the chain is of: nothing counts but a comparison of all pages.
   bool replaced_ GUARDED_BY(mu_) = false;
   // Since when there is no file, or an empty one (Clock::Boot); 0: there is one.

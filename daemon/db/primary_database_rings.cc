@@ -16,44 +16,57 @@ namespace {
 
 // Of pages that become one LTX file.
 constexpr size_t kMostCollected = 4 << 20;
+// At the rings, before what is in them is said not to follow.
+constexpr int kLooks = 3;
 
 }  // namespace
 
-absl::StatusOr<int> PrimaryDatabase::AddRing(SessionId session) {
+absl::StatusOr<UniqueFd> PrimaryDatabase::AddRing(SessionId session) {
   MutexLock lock(mu_);
   if (!sessions_.contains(session) || lockless_.contains(session) || rings_.contains(session)) {
     return absl::FailedPreconditionError("no ring for this session");
   }
   ASSIGN_OR_RETURN(std::unique_ptr<PageRing> ring, PageRing::Create());
   ring->SetHeld(true);  // until a commit tells where the next one begins
-  return (rings_[session] = std::move(ring))->fd();
+  return (rings_[session] = std::move(ring))->TakeDescriptor();
 }
 
-// The next ring in the order in which apps have committed: each commit has added one to the change
-// counter, and a rollback after pages were written has left it.  Null: there is none.  Not OK: no
-// order is to be seen.
-absl::StatusOr<PageRing*> PrimaryDatabase::NextRing(std::optional<uint32_t> counter) {
+// The ring whose next transaction began where the last one ended, by the change counter: a commit
+// adds one to it, a rollback after pages were written leaves it, and so comes before a commit that
+// began there too. Null: there is none.
+absl::StatusOr<PageRing*> PrimaryDatabase::FindRing(std::optional<uint32_t> counter, bool* any) {
   PageRing* found = nullptr;
   uint32_t least = 0;
-  bool any = false;
   for (const auto& [session, ring] : rings_) {
     if (!ring->HasMore()) continue;
     if (IsOfOtherFile(session)) {
       ring->SkipAll();
       continue;
     }
-    ASSIGN_OR_RETURN(const sqlite::DbHeader* const header, ring->Peek());
-    if (header == nullptr) continue;
-    any = true;
-    const uint32_t step = counter.has_value() ? header->change_counter - *counter : 2;
-    if (step > 1) continue;
+    ASSIGN_OR_RETURN(const PageRing::Next* const next, ring->Peek());
+    if (next == nullptr) continue;
+    *any = true;
+    if (next->base != counter) continue;
+    const uint32_t step = next->header.change_counter - next->base;
+    if (step > 1) return absl::DataLossError("a commit is no step");
     if (found != nullptr && step == least) return absl::DataLossError("two commits at once");
     if (found != nullptr && step > least) continue;
     found = ring.get();
     least = step;
   }
-  if (any && found == nullptr) return absl::DataLossError("a commit was not told");
   return found;
+}
+
+// As FindRing; not OK: what there is does not follow.  A commit may have come into a ring that was
+// looked at just before, and the one after it into another.
+absl::StatusOr<PageRing*> PrimaryDatabase::NextRing(std::optional<uint32_t> counter) {
+  for (int look = 0; look < kLooks; ++look) {
+    bool any = false;
+    const absl::StatusOr<PageRing*> found = FindRing(counter, &any);
+    if (!found.ok() || *found != nullptr || !any) return found;
+    for (const auto& [session, ring] : rings_) ring->Look();
+  }
+  return absl::DataLossError("a commit was not told");
 }
 
 // Takes from the rings what can become one LTX file.  Returns how many transactions it is;
@@ -68,7 +81,7 @@ uint64_t PrimaryDatabase::CollectFromRings(bool* in_order) {
     absl::Status status = ring.status();
     if (status.ok() && *ring == nullptr) break;
     if (status.ok()) {
-      const sqlite::DbHeader header = **(*ring)->Peek();
+      const sqlite::DbHeader header = (*(*ring)->Peek())->header;
       const bool same_size = collected_.empty() || header.page_bytes == collected_.page_bytes();
       if (!same_size) break;
       if (header.change_counter != counter) ++transactions;
@@ -84,26 +97,44 @@ uint64_t PrimaryDatabase::CollectFromRings(bool* in_order) {
   return transactions;
 }
 
-// Whether what was collected makes a transaction by itself.  Pages that SQLite has left out of a
-// file that grows are read from the file, which may have gone on.
-bool PrimaryDatabase::IsWhole(const sqlite::DbHeader& header) const {
-  const PageChecksums& table = chain_->table();
-  if (header.wal || !header.size_valid() || wal_->size_pages() != 0) return false;
-  if (header.page_bytes != collected_.page_bytes() || header.page_bytes != table.page_bytes()) {
-    return false;
-  }
-  for (ltx::PageNo pgno = table.size_pages() + 1; pgno <= header.size_pages; ++pgno) {
-    const bool read = pgno != sqlite::LockPage(header.page_bytes);
-    if (read && collected_.Find(pgno).empty()) return false;
+// Whether what was collected can be a transaction of this database in a rollback mode.
+bool PrimaryDatabase::Fits(const sqlite::DbHeader& header) const {
+  return !header.wal && header.size_valid() && wal_->size_pages() == 0 &&
+         header.page_bytes == collected_.page_bytes() &&
+         header.page_bytes == chain_->table().page_bytes();
+}
+
+// Whether all pages that a file has gained were collected.  SQLite leaves some out that it has used
+// and freed; they are in the file, which may have gone on.
+bool PrimaryDatabase::HasGrowth(const sqlite::DbHeader& header) const {
+  const ltx::PageNo lock_page = sqlite::LockPage(header.page_bytes);
+  for (ltx::PageNo pgno = chain_->table().size_pages() + 1; pgno <= header.size_pages; ++pgno) {
+    if (pgno != lock_page && collected_.Find(pgno).empty()) return false;
   }
   return true;
+}
+
+// To be compared at the next commit, or under SHARED.
+void PrimaryDatabase::SuspectCollected(const sqlite::DbHeader& header) {
+  const uint64_t page_bytes = header.page_bytes;
+  collected_.Pages(header.size_pages, &pages_);
+  for (const ltx::PageNo pgno : pages_) suspects_.Add((pgno - 1) * page_bytes, page_bytes);
+  const ltx::PageNo old_size = chain_->table().size_pages();
+  if (header.size_pages > old_size) {
+    suspects_.Add(old_size * page_bytes, (header.size_pages - old_size) * page_bytes);
+  }
 }
 
 // Makes of what was collected the next file of the chain.  False if that cannot be.
 absl::StatusOr<bool> PrimaryDatabase::CaptureCollected(uint64_t transactions) {
   const std::span<const std::byte> first = collected_.Find(1);
   const absl::StatusOr<sqlite::DbHeader> header = sqlite::ParseDbHeader(first);
-  if (!header.ok() || !IsWhole(*header)) return false;
+  if (!header.ok() || !Fits(*header)) return false;
+  if (!HasGrowth(*header)) {
+    SuspectCollected(*header);
+    captured_counter_ = header->change_counter;
+    return true;
+  }
   collected_.Pages(header->size_pages, &pages_);
   const Chain::NewState state{.page_bytes = header->page_bytes,
                               .size_pages = header->size_pages,
@@ -119,6 +150,9 @@ absl::StatusOr<bool> PrimaryDatabase::CaptureCollected(uint64_t transactions) {
   if (changed) RETURN_IF_ERROR(PublishPrepared());
   if (changed) counters_.handed_over += state.transactions;
   captured_counter_ = header->change_counter;
+  // Not where an app without a ring may be in a transaction, which would pass for captured.
+  const absl::StatusOr<int64_t> mtime = file_.ModifiedNs();
+  if (mtime.ok() && rings_.size() == sessions_.size()) captured_mtime_ns_ = *mtime;
   if (changed) chain_->log().MakeTemporary();
   return true;
 }
@@ -128,6 +162,7 @@ absl::Status PrimaryDatabase::CaptureRings() {
   const bool any = std::any_of(rings_.begin(), rings_.end(),
                                [](const auto& item) { return item.second->HasMore(); });
   if (any) prepared_for_.reset();
+  for (const auto& [session, ring] : rings_) ring->Look();
   bool in_order = chain_->table_valid() && !replaced_ && file_.is_open();
   while (any && in_order) {
     const uint64_t transactions = CollectFromRings(&in_order);

@@ -251,9 +251,9 @@ bool Session::HandleRing(std::string_view message) {
   ipc::Ring ring;
   if (!ipc::Decode(message, &ring)) return false;
   if (entry_->primary == nullptr) return Send(ipc::Reply{.id = ring.id, .error = EAGAIN});
-  const absl::StatusOr<int> fd = entry_->primary->AddRing(id_);
+  const absl::StatusOr<UniqueFd> fd = entry_->primary->AddRing(id_);
   if (!fd.ok()) return Send(ipc::Reply{.id = ring.id, .error = ErrnoOf(fd.status())});
-  return Send(ipc::Reply{.id = ring.id, .error = 0}, *fd);
+  return Send(ipc::Reply{.id = ring.id, .error = 0}, fd->get());
 }
 
 // ---- A replica

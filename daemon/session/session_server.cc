@@ -392,6 +392,11 @@ void SessionServer::End(uint64_t id) {
     writes_->Ended(id, entry);
   }
   if (entry == nullptr || entry->primary == nullptr) return;
+  // Another session's outcome was sent before this one could commit.
+  if (const auto pending = entry->primary->pending_session();
+      pending.has_value() && *pending != id) {
+    Serve(*pending);
+  }
   (void)entry->primary->CaptureWal();
   entry->primary->SessionEnded(id);
   if (entry->primary->NeedsAttention()) entry->primary->Attend();

@@ -45,7 +45,8 @@ class PageRingTest : public testing::Test {
     auto ring = PageRing::Create();
     ASSERT_TRUE(ring.ok()) << ring.status();
     ring_ = *std::move(ring);
-    map_ = ::mmap(nullptr, kRingFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED, ring_->fd(), 0);
+    map_ = ::mmap(nullptr, kRingFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+                  ring_->TakeDescriptor().get(), 0);
     ASSERT_NE(map_, MAP_FAILED);
     stage_.SetRing(static_cast<RingHeader*>(map_));
   }
@@ -56,7 +57,7 @@ class PageRingTest : public testing::Test {
   }
   // A transaction of page 1 and others.
   void Publish(uint32_t counter, int others = 0) {
-    stage_.Begin(true);
+    stage_.Begin(true, counter - 1);
     Add(1, FirstPage(counter));
     for (int i = 0; i < others; ++i) Add(static_cast<ltx::PageNo>(i + 2), Page('a'));
     ASSERT_TRUE(stage_.complete());
@@ -65,10 +66,12 @@ class PageRingTest : public testing::Test {
   }
   // The change counter of the next transaction, which is taken; 0: none.
   uint32_t Take() {
-    const auto header = ring_->Peek();
-    EXPECT_TRUE(header.ok()) << header.status();
-    if (!header.ok() || *header == nullptr) return 0;
-    const uint32_t counter = (*header)->change_counter;
+    ring_->Look();
+    const auto next = ring_->Peek();
+    EXPECT_TRUE(next.ok()) << next.status();
+    if (!next.ok() || *next == nullptr) return 0;
+    const uint32_t counter = (*next)->header.change_counter;
+    EXPECT_EQ((*next)->base, counter - 1);
     EXPECT_TRUE(ring_->Take(&pages_).ok());
     return counter;
   }
@@ -81,7 +84,7 @@ class PageRingTest : public testing::Test {
 };
 
 TEST_F(PageRingTest, HandsOverWhatIsPublished) {
-  stage_.Begin(true);
+  stage_.Begin(true, 40);
   Add(3, Page('x'));
   Add(1, FirstPage(41));
   Add(3, Page('y'));
@@ -139,7 +142,7 @@ TEST_F(PageRingTest, TakesAsMuchAsFitsInAnyPlace) {
   ring_->Release();  // empty, and not at its beginning
   Publish(2, kPagesOfRing - 1);
   ASSERT_EQ(Take(), 2u);
-  stage_.Begin(true);
+  stage_.Begin(true, 0);
   Add(1, FirstPage(3));
   EXPECT_FALSE(stage_.complete()) << "no room is released";
   ring_->Release();
@@ -166,7 +169,7 @@ TEST_F(PageRingTest, WhatIsNotReleasedCanBeTakenAgain) {
 
 TEST_F(PageRingTest, TellsWhetherTheAppIsInATransaction) {
   EXPECT_FALSE(ring_->noted());
-  stage_.Begin(false);
+  stage_.Begin(false, 0);
   EXPECT_TRUE(ring_->noted());
   stage_.Forget();
   EXPECT_FALSE(ring_->noted());
@@ -176,7 +179,7 @@ TEST_F(PageRingTest, TellsWhetherTheAppIsInATransaction) {
 
 TEST_F(PageRingTest, KnowsWhatItHasNotAllOf) {
   const auto complete = [&](auto add) {
-    stage_.Begin(true);
+    stage_.Begin(true, 0);
     add();
     return stage_.complete();
   };
@@ -200,14 +203,14 @@ TEST_F(PageRingTest, KnowsWhatItHasNotAllOf) {
     wal[18] = wal[19] = 2;
     Add(1, wal);
   })) << "a transaction that ends in WAL mode";
-  stage_.Begin(false);
+  stage_.Begin(false, 0);
   Add(1, FirstPage(1));
   EXPECT_FALSE(stage_.complete()) << "not wanted";
 }
 
 TEST_F(PageRingTest, WithoutARingNothingIsHeld) {
   stage_.SetRing(nullptr);
-  stage_.Begin(true);
+  stage_.Begin(true, 0);
   Add(1, FirstPage(1));
   EXPECT_FALSE(stage_.complete());
   stage_.Forget();
@@ -241,6 +244,7 @@ TEST_F(PageRingTest, AHostileAppIsAnError) {
     }
     pages_.Clear();
     for (int i = 0; i < 100; ++i) {
+      ring_->Look();
       const auto header = ring_->Peek();
       if (header.ok() && *header == nullptr) break;
       const bool taken = header.ok() && ring_->Take(&pages_).ok();

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/endian.h"
 #include "daemon/db/primary_database.h"
 #include "preload/page_stage.h"
 #include "tests/support/allocation_counter.h"
@@ -41,7 +42,7 @@ class FakeShim {
   RingHeader* ring() { return static_cast<RingHeader*>(map_); }
   bool held() { return ring()->held.load() != 0; }
   void Begin(const std::string& before, const std::string& after) {
-    stage_.Begin(true);
+    stage_.Begin(true, LoadBig32(before.data() + 24));
     for (size_t at = 0; at < after.size(); at += kPageBytes) {
       const std::string page = after.substr(at, kPageBytes);
       if (at >= before.size() || before.substr(at, kPageBytes) != page) stage_.Add(at, page);
@@ -85,9 +86,9 @@ class RingCapture : public testing::Test {
   }
   void StartSession(SessionId session) {
     database_->SessionStarted(session, 0, false);
-    const absl::StatusOr<int> fd = database_->AddRing(session);
+    const absl::StatusOr<UniqueFd> fd = database_->AddRing(session);
     ASSERT_TRUE(fd.ok()) << fd.status();
-    shims_[session] = std::make_unique<FakeShim>(*fd);
+    shims_[session] = std::make_unique<FakeShim>(fd->get());
     EXPECT_TRUE(shims_[session]->held()) << "before its first commit";
   }
   void Update(const std::string& set = "") {
