@@ -412,12 +412,13 @@ void SessionChannel::AnnounceLockless() {
 }
 
 void SessionChannel::BeginNoting(int fd) {
-  char counter[sizeof(uint32_t)] = {};
-  const bool known = RawSyscall(SYS_pread64, fd, counter, sizeof(counter),
-                                sqlite::kChangeCounterOffset) == static_cast<long>(sizeof(counter));
   const Locks locks = db_.CurrentLocks();
-  session_.stage.Begin(known && locks.exclusive && locks.journal_open && !db_.forwards.load(),
-                       LoadBig32(counter));
+  bool wanted = session_.stage.ring() != nullptr && locks.exclusive && locks.journal_open &&
+                !db_.forwards.load();
+  char counter[sizeof(uint32_t)] = {};
+  wanted = wanted && RawSyscall(SYS_pread64, fd, counter, sizeof(counter),
+                                sqlite::kChangeCounterOffset) == long{sizeof(counter)};
+  session_.stage.Begin(wanted, LoadBig32(counter));
 }
 
 void SessionChannel::Note(ipc::DirtyRange range, const void* page) {

@@ -48,6 +48,8 @@ def ours(line):
         return True
     if line.startswith("pread64(") and line.endswith(", 16, 0) = 16"):
         return True  # is it a database?
+    if line.startswith("pread64(") and line.endswith(", 4, 24) = 4"):
+        return True  # where does a transaction begin?
     if "/.litefs/status" in line and line.startswith(("openat(", "pread64(", "mmap(")):
         return True  # what does a writer get on this node?
     if "litefs-ring" in line:
