@@ -288,7 +288,7 @@ absl::StatusOr<ltx::Trailer> Chain::EncodeChanges(const ltx::Header& header, con
     database = ltx::kChecksumFlag | (database ^ old ^ change.checksum);
   }
   ASSIGN_OR_RETURN(const ltx::Trailer trailer, encoder_.Finish(database));
-  RETURN_IF_ERROR(sink_.Close(state.sync));
+  RETURN_IF_ERROR(sink_.Close());
   return trailer;
 }
 
@@ -360,9 +360,8 @@ absl::Status Chain::FileSink::Flush() {
   return absl::OkStatus();
 }
 
-absl::Status Chain::FileSink::Close(bool sync) {
+absl::Status Chain::FileSink::Close() {
   RETURN_IF_ERROR(Flush());
-  if (sync) RETURN_IF_ERROR(SyncData(fd_.get(), path_));
   fd_.reset();
   if (buffer_.capacity() > kKeptSinkBytes) std::vector<std::byte>().swap(buffer_);
   return absl::OkStatus();

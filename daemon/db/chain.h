@@ -49,7 +49,6 @@ class Chain {
     uint32_t page_bytes = 0;
     ltx::PageNo size_pages = 0;
     uint64_t transactions = 1;  // how many SQLite transactions led here
-    bool sync = false;          // make the LTX file durable: the app asked for it
     int64_t wal_offset = 0, wal_size = 0;
     uint32_t wal_salt1 = 0, wal_salt2 = 0;
     std::string temporary{};   // where to write the file; "": at log().TemporaryPath()
@@ -117,7 +116,7 @@ class Chain {
    public:
     absl::Status Open(const std::string& path);
     absl::Status Append(std::span<const std::byte> data) override;
-    absl::Status Close(bool sync);
+    absl::Status Close();
 
    private:
     absl::Status Flush();

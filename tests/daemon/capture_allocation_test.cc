@@ -2,14 +2,13 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <memory>
 #include <string>
 
-#include "common/clock.h"
 #include "daemon/db/primary_database.h"
 #include "tests/support/allocation_counter.h"
 #include "tests/support/child_commands.h"
+#include "tests/support/primary_support.h"
 #include "tests/support/replica_support.h"
 
 #ifdef LITEFS_COUNT_ALLOCATIONS
@@ -25,25 +24,11 @@ constexpr int kWarmUp = 300, kMeasured = 100;
 class CaptureAllocation : public testing::Test {
  protected:
   void Open(const std::string& mode) {
-    std::filesystem::create_directories(directory_.path() + "/control");
-    ASSERT_EQ(test::RunProcess({"sqlite3", Path(),
-                                "PRAGMA journal_mode = " + mode +
-                                    "; CREATE TABLE t(id INTEGER PRIMARY KEY, v);"
-                                    "INSERT INTO t VALUES (1, 'x')"}),
-              0);
+    test::MakeAppDatabase(directory_.path(), mode);
     app_ = std::make_unique<StockProcess>(Path());
     app_->Run("PRAGMA wal_autocheckpoint = 0");
-    std::string report;
-    auto database = PrimaryDatabase::Open({.name = "app.db",
-                                           .path = Path(),
-                                           .control_directory = directory_.path() + "/control",
-                                           .temporary_directory = directory_.path(),
-                                           .node_id = 7,
-                                           .clock = &SystemClock(),
-                                           .on_commit = {}},
-                                          true, &report);
-    ASSERT_TRUE(database.ok()) << database.status();
-    database_ = *std::move(database);
+    database_ = test::OpenAppDatabase(directory_.path(), /*in_use=*/true);
+    ASSERT_NE(database_, nullptr);
   }
   void Update(int i) {
     ASSERT_EQ(app_->Run("UPDATE t SET v = " + std::to_string(i) + " WHERE id = 1"), "");

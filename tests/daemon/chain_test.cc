@@ -105,7 +105,6 @@ TEST_F(ChainTest, HeaderSaysWhereATransactionComesFrom) {
   database_.Write(2, 20);
   Chain::NewState state = database_.state();
   state.transactions = 3;
-  state.sync = true;
   state.wal_offset = 32;
   state.wal_size = 536;
   state.wal_salt1 = 11;

@@ -5,19 +5,18 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "common/clock.h"
 #include "common/endian.h"
 #include "daemon/db/primary_database.h"
 #include "preload/page_stage.h"
 #include "tests/support/allocation_counter.h"
 #include "tests/support/chain_support.h"
 #include "tests/support/child_commands.h"
+#include "tests/support/primary_support.h"
 #include "tests/support/replica_support.h"
 
 namespace litefs::db {
@@ -69,24 +68,10 @@ class FakeShim {
 class RingCapture : public testing::Test {
  protected:
   void SetUp() override {
-    std::filesystem::create_directories(directory_.path() + "/control");
-    ASSERT_EQ(test::RunProcess({"sqlite3", Path(),
-                                "PRAGMA journal_mode = delete;"
-                                "CREATE TABLE t(id INTEGER PRIMARY KEY, v);"
-                                "INSERT INTO t VALUES (1, 'x')"}),
-              0);
+    test::MakeAppDatabase(directory_.path(), "delete");
     app_ = std::make_unique<StockProcess>(Path());
-    std::string report;
-    auto database = PrimaryDatabase::Open({.name = "app.db",
-                                           .path = Path(),
-                                           .control_directory = directory_.path() + "/control",
-                                           .temporary_directory = directory_.path(),
-                                           .node_id = 7,
-                                           .clock = &SystemClock(),
-                                           .on_commit = {}},
-                                          /*in_use=*/false, &report);
-    ASSERT_TRUE(database.ok()) << database.status();
-    database_ = *std::move(database);
+    database_ = test::OpenAppDatabase(directory_.path(), /*in_use=*/false);
+    ASSERT_NE(database_, nullptr);
     StartSession(kFirst);
     StartSession(kSecond);
     for (const SessionId session : {kFirst, kSecond}) CommitByMessage(session);

@@ -8,9 +8,9 @@
 #include <memory>
 #include <string>
 
-#include "common/clock.h"
 #include "daemon/db/primary_database.h"
 #include "tests/support/child_commands.h"
+#include "tests/support/primary_support.h"
 #include "tests/support/replica_support.h"
 
 namespace litefs::db {
@@ -21,23 +21,9 @@ using test::StockProcess;
 class StrangersLook : public testing::Test {
  protected:
   void Open(const std::string& mode) {
-    std::filesystem::create_directories(directory_.path() + "/control");
-    ASSERT_EQ(test::RunProcess({"sqlite3", Path(),
-                                "PRAGMA journal_mode = " + mode +
-                                    "; CREATE TABLE t(id INTEGER PRIMARY KEY, v);"
-                                    "INSERT INTO t VALUES (1, 'x')"}),
-              0);
-    std::string report;
-    auto database = PrimaryDatabase::Open({.name = "app.db",
-                                           .path = Path(),
-                                           .control_directory = directory_.path() + "/control",
-                                           .temporary_directory = directory_.path(),
-                                           .node_id = 7,
-                                           .clock = &SystemClock(),
-                                           .on_commit = {}},
-                                          /*in_use=*/false, &report);
-    ASSERT_TRUE(database.ok()) << database.status();
-    database_ = *std::move(database);
+    test::MakeAppDatabase(directory_.path(), mode);
+    database_ = test::OpenAppDatabase(directory_.path(), /*in_use=*/false);
+    ASSERT_NE(database_, nullptr);
   }
   void Look() {
     database_->LookForStrangers(has_sessions_, [] {});
